@@ -1,0 +1,104 @@
+"""A job: what a client submitted, and what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """What a client sees of a job's state."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing changes any more."""
+        return self not in (Status.PENDING, Status.PROCESSING)
+
+
+class Mode(StrEnum):
+    """Where a job may be answered."""
+
+    AUTO = "auto"
+    GPU = "gpu"
+    API = "api"
+
+
+class Kind(StrEnum):
+    """What a job asks a model to do."""
+
+    CHAT = "chat"
+
+
+class Priority(IntEnum):
+    """Celery's priority on Redis: 0 is served first, strictly."""
+
+    INTERACTIVE = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobError:
+    """Why a job did not complete. `code` is a stable word."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """What a pending job waits for (queue, backoff, rate_limit) and until when, if that is known."""
+
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance."""
+
+    owner: str
+    kind: Kind
+    mode: Mode
+    model: str
+    request: dict[str, Any]
+    expires_in_s: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job as its owner sees it. Times are aware, UTC. `attempts` is a capped trail, oldest first."""
+
+    id: str
+    owner: str
+    kind: Kind
+    status: Status
+    mode: Mode
+    model: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    result: Mapping[str, Any] | None
+    usage: Mapping[str, int] | None
+    error: JobError | None
+    attempts: tuple[Mapping[str, Any], ...]
+    metadata: Mapping[str, str]
+    waiting_on: Wait | None
+    cached: bool = False
+
+
+def from_ms(ms: int | float | str | None) -> datetime | None:
+    """Milliseconds since the epoch → an aware UTC datetime."""
+    return None if ms in (None, "") else datetime.fromtimestamp(float(ms) / 1000, UTC)  # type: ignore[arg-type]

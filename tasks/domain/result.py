@@ -1,0 +1,57 @@
+"""What a model answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+#: The only ways an answer may end; anything else is not an answer.
+FINISHED = frozenset({"stop", "length", "tool_calls"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens that an answer took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """The usage as the API shows it; counts the provider did not tell are left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> Usage:
+        """The inverse of `to_json`."""
+        return cls(**body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatResult:
+    """The answer to a chat."""
+
+    content: str | None
+    reasoning: str | None = None
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as the API shows it."""
+        return {
+            "content": self.content,
+            "reasoning": self.reasoning,
+            "tool_calls": list(self.tool_calls),
+            "finish_reason": self.finish_reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """One finished model call: the answer, what it took, and which model gave it."""
+
+    result: ChatResult
+    usage: Usage | None
+    model: str

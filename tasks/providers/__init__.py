@@ -1,0 +1,1 @@
+"""Those who answer: vLLM, NVIDIA NIM, OpenRouter and the sandbox, behind one interface."""

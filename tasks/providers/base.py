@@ -1,0 +1,78 @@
+"""The seam between a job and whoever answers it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Protocol
+
+from tasks.domain.errors import CallCut
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import Completion
+
+DEADLINE = "deadline"
+
+
+class Call:
+    """One running model call, and the handle by which another thread ends it at once.
+
+    `request_id` is sent upstream as X-Request-Id. `timeout_s` is the total time the call may take, connecting
+    included; a watcher calls `cut(DEADLINE)` when `overdue()`.
+    """
+
+    def __init__(self, *, request_id: str, timeout_s: float) -> None:
+        self.request_id = request_id
+        self.ends_at = time.monotonic() + timeout_s
+        self.why_cut: str | None = None
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def remaining_s(self) -> float:
+        """Seconds left of the call's total time; negative when over."""
+        return self.ends_at - time.monotonic()
+
+    def overdue(self) -> bool:
+        """Whether the total time is used up."""
+        return self.remaining_s() <= 0
+
+    def attach(self, sock: socket.socket) -> None:
+        """Say on which socket the call runs now. Raises CallCut if it was ended meanwhile."""
+        with self._lock:
+            self._socket = sock
+        self.raise_if_cut()
+
+    def detach(self) -> None:
+        """The socket is no longer this call's: it may serve another one."""
+        with self._lock:
+            self._socket = None
+
+    def cut(self, why: str) -> None:
+        """End the call: its socket is shut down, so that the upstream drops the request. The first reason stays."""
+        with self._lock:
+            if self.why_cut is None:
+                self.why_cut = why
+            if self._socket is not None:
+                # The plain shutdown also for TLS: SSLSocket.shutdown would pull the TLS object from under the reader.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def raise_if_cut(self) -> None:
+        """Raise CallCut when somebody has ended the call."""
+        if self.why_cut is not None:
+            raise CallCut(self.why_cut)
+
+
+class Provider(Protocol):
+    """Somebody who answers chats. One instance serves all threads of a process."""
+
+    name: str
+
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+        """Answer `request` with `model`. Raises a ProviderError, or CallCut when `call` was ended by us."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        ...
