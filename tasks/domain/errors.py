@@ -6,7 +6,7 @@ TandemError
   Unavailable(retry_after_s)   nothing here can take it now  → 503
   ProviderError
     TransientError(retry_after_s)   may work later           → put back
-      RateLimited ProviderTimeout ProviderOverloaded ConnectionLost EngineLost
+      RateLimited ProviderTimeout ProviderOverloaded ConnectionLost EngineLost EngineAway
     PermanentError(code)            will fail again          → failed
       AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
       ContextTooLong BadRequest InvalidResponse ReasoningExhausted
@@ -123,6 +123,13 @@ class EngineLost(TransientError):
     """The local engine died or dropped the request. Nobody is charged for it at first."""
 
     code = "engine_lost"
+    charged = False
+
+
+class EngineAway(TransientError):
+    """The local engine is not up: the request never reached it, so it has no part in the engine's death."""
+
+    code = "engine_away"
     charged = False
 
 

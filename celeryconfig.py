@@ -1,0 +1,53 @@
+"""Every Celery setting. Imports nothing of ours: task modules are named as strings.
+
+The reasons behind the unusual ones are in docs/decisions/0001 and 0002.
+"""
+
+from __future__ import annotations
+
+import os
+
+from dotenv import load_dotenv
+
+load_dotenv(os.environ.get("TANDEM_ENV_FILE", ".env"))
+
+broker_url = os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+result_backend = broker_url
+
+imports = ("tasks.gpu", "tasks.api", "tasks.worker")
+task_default_queue = "api"
+task_routes = {"tasks.gpu.*": {"queue": "gpu"}, "tasks.api.*": {"queue": "api"}}
+
+# Messages and results carry ids, so JSON is enough; pickle would execute what it reads.
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+result_accept_content = ["json"]
+
+# The record decides what is done, so a message may go as soon as it is read.
+task_acks_late = False
+task_ignore_result = True
+result_backend_always_retry = True
+task_track_started = False
+
+# Priorities are decided at the pop: what sits prefetched in a worker can no longer be overtaken.
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+
+# Workers outlive Redis: they try again for ever, and a supervisor restarts those that give up all the same.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+worker_cancel_long_running_tasks_on_connection_loss = False
+broker_transport_options = {
+    "visibility_timeout": 3600,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+}
+
+# Flower watches by events. Remote control stays on: without it threads workers hang after a Redis restart.
+worker_send_task_events = True
+worker_enable_remote_control = True
+
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False

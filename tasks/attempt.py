@@ -1,0 +1,93 @@
+"""One call of a provider for a claimed job, and what came of it. Knows nothing of Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from tasks import serving, settings
+from tasks.domain.errors import CallCut, PermanentError, ProviderTimeout, TransientError
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import Completion
+from tasks.providers.base import DEADLINE, Call
+from tasks.serving import Serving
+from tasks.store.jobs import Claim
+
+log = structlog.get_logger()
+
+#: How long a deadline may be early, for clocks are read on two machines.
+DEADLINE_SLACK_S = 0.5
+
+
+class InternalError(TransientError):
+    """A fault of our own. It is charged, so that it cannot go on for ever."""
+
+    code = "internal_error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """The provider answered."""
+
+    completion: Completion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The provider will never answer this."""
+
+    error: PermanentError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postponed:
+    """It may work later."""
+
+    error: TransientError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expired:
+    """The job's own deadline passed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """We ended the call ourselves: to drain, or because the job is not ours any more."""
+
+    why: str
+
+
+Outcome = Completed | Refused | Postponed | Expired | Cut
+
+
+def new_call(claim: Claim) -> Call:
+    """The handle of this attempt's call; its time ends with the job's deadline at the latest."""
+    timeout_s = min(settings.get().call_timeout_s, claim.left_s)
+    return Call(request_id=f"{claim.job_id}.{claim.n}", timeout_s=timeout_s)
+
+
+def run(claim: Claim, by: Serving, call: Call) -> Outcome:
+    """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
+    try:
+        provider = serving.provider(by.provider, by.base_url)
+        return Completed(completion=provider.complete(claim.target, ChatRequest.from_json(dict(claim.request)), call))
+    except CallCut as cut:
+        return outcome_of_cut(claim, cut.why)
+    except TransientError as error:
+        return Postponed(error=error)
+    except PermanentError as error:
+        return Refused(error=error)
+    except BaseException as error:
+        log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
+        return Postponed(error=InternalError(f"a fault of the service: {type(error).__name__}"))
+
+
+def outcome_of_cut(claim: Claim, why: str) -> Expired | Postponed | Cut:
+    """What it means that we ended the call: a deadline is the job's or the call's own."""
+    if why != DEADLINE:
+        return Cut(why=why)
+    if claim.left_s <= settings.get().call_timeout_s + DEADLINE_SLACK_S:
+        return Expired()
+    return Postponed(error=ProviderTimeout(f"no answer within {settings.get().call_timeout_s:g} s"))

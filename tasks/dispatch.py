@@ -1,0 +1,97 @@
+"""The door for jobs: submit, find, list, cancel, erase, wait. `web` enters here."""
+
+from __future__ import annotations
+
+import secrets
+
+from tasks import publish, routing, settings
+from tasks.domain.errors import JobNotFound, Unavailable
+from tasks.domain.job import Job, Priority, Status, Submission
+from tasks.store import capacity, events, fleet, jobs, record
+from tasks.store.jobs import NewJob
+
+#: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
+LONGEST_S = 7 * 24 * 3600
+#: What a record takes in Redis beside its texts, roughly: fields, indexes, the message and its copies.
+RECORD_BYTES = 2048
+
+
+def submit(asked: Submission) -> tuple[Job, bool]:
+    """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
+
+    Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
+    """
+    here = settings.get()
+    route = routing.route(asked.mode, asked.model, fleet.default())
+    fields = record.fields(
+        asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
+    )
+    capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
+    new = NewJob(
+        job_id=f"job_{secrets.token_hex(16)}",
+        owner=asked.owner,
+        queue=route.queue,
+        priority=Priority.INTERACTIVE,
+        idempotency_key=asked.idempotency_key,
+        fingerprint=asked.fingerprint,
+        expires_in_s=asked.expires_in_s,
+        list_age_s=LONGEST_S + here.job_ttl_s,
+        fields=fields,
+    )
+    accepted = jobs.default().accept(new)
+    if accepted.message is None:
+        return find(accepted.job_id, asked.owner), True
+    if here.durable_accept:
+        _make_durable(accepted.job_id, asked.owner)
+    publish.send([accepted.message])
+    return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _make_durable(job_id: str, owner: str) -> None:
+    try:
+        jobs.default().wait_for_disk()
+    except Unavailable:
+        jobs.default().erase(job_id, owner)
+        raise
+
+
+def find(job_id: str, owner: str) -> Job:
+    """The job. Raises JobNotFound when this owner has none of that id, and Unavailable."""
+    job = jobs.default().find(job_id, owner)
+    if job is None:
+        raise JobNotFound(f"no job {job_id}")
+    return job
+
+
+def wait(job_id: str, owner: str, timeout_s: float) -> Job:
+    """The job as soon as it is over, or as it is after `timeout_s`. Raises JobNotFound and Unavailable."""
+    found = find(job_id, owner)
+
+    def is_over() -> bool:
+        nonlocal found
+        found = find(job_id, owner)
+        return found.status.is_final
+
+    if not found.status.is_final:
+        events.waiters().wait(job_id, is_over, timeout_s)
+    return found
+
+
+def list_jobs(
+    owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None
+) -> tuple[list[Job], bool]:
+    """An owner's jobs, newest first, from behind the job `after`; and whether there are more. Raises Unavailable."""
+    return jobs.default().list(owner, status=status, model=model, limit=limit, after=after)
+
+
+def cancel(job_id: str, owner: str) -> Job:
+    """Cancel a job unless it is over; a running call is cut. Raises JobNotFound and Unavailable."""
+    if not jobs.default().cancel(job_id, owner):
+        raise JobNotFound(f"no job {job_id}")
+    return find(job_id, owner)
+
+
+def erase(job_id: str, owner: str) -> None:
+    """Erase a job's record, cancelling it first. Raises JobNotFound and Unavailable."""
+    if not jobs.default().erase(job_id, owner):
+        raise JobNotFound(f"no job {job_id}")

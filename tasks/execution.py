@@ -1,0 +1,82 @@
+"""One attempt of one job: claim it, run it here or in a child of its own, record what came of it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import structlog
+
+from tasks import attempt, isolation, process, publish, settings, settlement
+from tasks.attempt import Postponed
+from tasks.domain.errors import EngineAway, EngineLost, Unavailable
+from tasks.process import WorkerProcess
+from tasks.serving import GPU, Serving
+from tasks.store import jobs
+from tasks.store.jobs import Claim
+
+log = structlog.get_logger()
+
+
+def run(job_id: str, epoch: int) -> None:
+    """Look at a job. Safe to call twice: only the message whose epoch wins the claim does anything. Never raises."""
+    try:
+        _run(process.here(), job_id, epoch)
+    except Unavailable:
+        # Not claimed, or its lease will lapse: either way the sweep finds the job.
+        log.warning("execution.without_redis", job_id=job_id)
+    except BaseException as error:
+        log.exception("execution.broke", job_id=job_id, error=type(error).__name__)
+
+
+def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
+    if here.draining.is_set():
+        publish.send(jobs.default().resend(job_id, epoch))
+        return
+    isolated = here.isolation.acquire(blocking=False)
+    try:
+        claim = _claim(here, job_id, epoch, may_isolate=isolated)
+        if isolated and (claim is None or not claim.suspect):
+            here.isolation.release()
+            isolated = False
+        if claim is not None:
+            _attempt(here, claim)
+    finally:
+        if isolated:
+            here.isolation.release()
+
+
+def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -> Claim | None:
+    return jobs.default().claim(
+        job_id,
+        epoch,
+        worker=here.name,
+        lease_s=settings.get().lease_s,
+        may_isolate=may_isolate,
+        servings=[(one.queue, one.provider, one.target) for one in here.servings],
+    )
+
+
+def _attempt(here: WorkerProcess, claim: Claim) -> None:
+    by = here.serving(claim.queue)
+    if by is None or not by.base_url:
+        settlement.release(jobs.default(), claim, reason="the engine is not up", delay_s=settlement.ENGINE_AWAY_S)
+    elif claim.suspect:
+        isolation.run(claim, by)
+    else:
+        _call(here, claim, by)
+
+
+def _call(here: WorkerProcess, claim: Claim, by: Serving) -> None:
+    call = attempt.new_call(claim)
+    with here.in_flight.holding(claim, call), _turn(here, claim):
+        outcome = attempt.run(claim, by, call)
+        if isinstance(outcome, Postponed) and isinstance(outcome.error, EngineLost | EngineAway):
+            here.on_engine_lost()
+        settlement.write(jobs.default(), claim, by, outcome)
+
+
+def _turn(here: WorkerProcess, claim: Claim) -> AbstractContextManager[None]:
+    if not claim.queue.startswith(GPU):
+        return nullcontext()
+    alone = claim.engine_losses >= settlement.ALONE_AFTER_LOSSES
+    return here.engine_turn.alone() if alone else here.engine_turn.shared()

@@ -1,0 +1,154 @@
+"""What this worker process is, and the jobs it holds."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tasks import settings
+from tasks.providers.base import DEADLINE, Call
+from tasks.serving import Serving
+from tasks.store.jobs import Claim
+
+#: Why we end calls ourselves, besides the deadline.
+LOST, DRAIN = "lost", "drain"
+
+
+class InFlight:
+    """The calls of this process by job. Threads add and remove their own; others look, and cut."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, int], tuple[Claim, Call]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @contextmanager
+    def holding(self, claim: Claim, call: Call) -> Iterator[None]:
+        """Keep a job among those whose lease is pushed on, for as long as the block runs."""
+        lease = (claim.job_id, claim.fence)
+        with self._lock:
+            self._held[lease] = (claim, call)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[lease]
+
+    def leases(self) -> list[tuple[str, int]]:
+        """(job id, fence) of all that is held."""
+        with self._lock:
+            return list(self._held)
+
+    def calls(self) -> list[tuple[Claim, Call]]:
+        """All that is held, at this moment."""
+        with self._lock:
+            return list(self._held.values())
+
+    def cut(self, job_id: str, why: str) -> None:
+        """End the calls of one job, if any run here: one whose lease was lost may still be on its way out."""
+        for claim, call in self.calls():
+            if claim.job_id == job_id:
+                call.cut(why)
+
+    def cut_lost(self, leases: Iterable[tuple[str, int]]) -> None:
+        """End the calls whose job is not ours any more."""
+        for lease in leases:
+            with self._lock:
+                held = self._held.get(lease)
+            if held is not None:
+                held[1].cut(LOST)
+
+    def cut_all(self, why: str) -> None:
+        """End every call."""
+        for _claim, call in self.calls():
+            call.cut(why)
+
+    def cut_overdue(self) -> None:
+        """End the calls whose time is up."""
+        for _claim, call in self.calls():
+            if call.overdue():
+                call.cut(DEADLINE)
+
+
+class EngineTurn:
+    """Many jobs at a time in the engine, or one job alone: it waits for the others, and they wait for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._alone_wanted = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Be in the engine among others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone_wanted)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be in the engine alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone_wanted)
+            self._alone_wanted = 1
+            self._changed.wait_for(lambda: not self._inside)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone_wanted = 0
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+
+@dataclass(kw_only=True)
+class WorkerProcess:
+    """One worker process. `servings` are the queues it serves; `name` is its own, new at every start."""
+
+    name: str
+    servings: tuple[Serving, ...]
+    isolation_slots: int
+    in_flight: InFlight = field(default_factory=InFlight)
+    engine_turn: EngineTurn = field(default_factory=EngineTurn)
+    draining: threading.Event = field(default_factory=threading.Event)
+    #: Told when a call found the engine gone, so that it is looked at now.
+    on_engine_lost: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.isolation = threading.BoundedSemaphore(self.isolation_slots)
+
+    def serving(self, queue: str) -> Serving | None:
+        """Who answers the jobs of `queue` here, if anybody does."""
+        return next((one for one in self.servings if one.queue == queue), None)
+
+
+_here: WorkerProcess | None = None
+
+
+def start(node: str, servings: tuple[Serving, ...]) -> WorkerProcess:
+    """Say what this process is. Called once, when the worker starts."""
+    global _here
+    name = f"{node}#{secrets.token_hex(4)}"
+    _here = WorkerProcess(name=name, servings=servings, isolation_slots=settings.get().isolation_slots)
+    return _here
+
+
+def here() -> WorkerProcess:
+    """This worker process. Raises RuntimeError in a process that is none."""
+    if _here is None:
+        raise RuntimeError("this process is not a worker")
+    return _here

@@ -1,0 +1,67 @@
+"""auto | gpu | api → a queue, given the fleet and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks import catalog, serving, settings
+from tasks.catalog import DEFAULT
+from tasks.domain.errors import Unavailable, UnknownModel
+from tasks.domain.job import Mode
+from tasks.serving import GPU
+from tasks.store.fleet import Fleet, Worker
+
+#: When to ask again for an engine that nobody runs: about the time a small one takes to load.
+ENGINE_RETRY_S = 30.0
+READY, LOADING = "ready", "loading"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """Where a job goes. `target` is the model's id there; "" for that provider's default."""
+
+    queue: str
+    target: str
+
+
+def route(mode: Mode, model: str, fleet: Fleet) -> Route:
+    """Decide. Raises UnknownModel, or Unavailable when nobody who serves the model is up."""
+    workers = [one for one in fleet.workers() if one.serves(GPU) and model in (DEFAULT, one.model)]
+    hosted = _hosted(model)
+    if mode is Mode.API:
+        return hosted or _nobody(model, mode)
+    local = Route(queue=GPU, target="" if model == DEFAULT else model)
+    if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
+        return local
+    if mode is Mode.AUTO and hosted:
+        return hosted
+    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model):
+        return local
+    return _nobody(model, mode)
+
+
+def _up(workers: Sequence[Worker], patience_s: float) -> bool:
+    return any(one.state == READY or (one.state == LOADING and one.ready_in_s <= patience_s) for one in workers)
+
+
+def _hosted(model: str) -> Route | None:
+    for one in serving.hosted(settings.get()):
+        target = serving.target(one, model)
+        if target is not None:
+            return Route(queue=one.queue, target=target)
+    return None
+
+
+def _ours(model: str) -> bool:
+    return model in (DEFAULT, serving.local_model(settings.get()))
+
+
+def _nobody(model: str, mode: Mode) -> Route:
+    if model != DEFAULT and model not in catalog.models() and not _ours(model):
+        raise UnknownModel(model, catalog.near(model, catalog.models()))
+    if mode is Mode.API:
+        if serving.hosted(settings.get()):
+            raise UnknownModel(model, catalog.near(model, catalog.models()))
+        raise Unavailable("no hosted provider is configured", retry_after_s=ENGINE_RETRY_S)
+    raise Unavailable(f"no live gpu worker serves {model}", retry_after_s=ENGINE_RETRY_S)

@@ -1,0 +1,88 @@
+"""The environment, typed, read once per process. `.env.example` lists every variable with its default."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: Docker and Kubernetes mount secrets here, one file per variable.
+SECRETS = Path("/run/secrets")
+
+
+def _env(name: str, default: Any, **bounds: Any) -> Any:
+    return Field(default=default, validation_alias=AliasChoices(name, name.lower()), **bounds)
+
+
+class Settings(BaseSettings):
+    """Every variable that Tandem reads. Durations are seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True, env_ignore_empty=True)
+
+    redis_url: str = _env("REDIS_URL", "redis://127.0.0.1:6379/0")
+    log_level: str = _env("LOG_LEVEL", "INFO")
+    log_format: str = _env("LOG_FORMAT", "console")
+
+    host: str = _env("TANDEM_HOST", "127.0.0.1")
+    port: int = _env("TANDEM_PORT", 8000, ge=1, le=65535)
+    flower_port: int = _env("TANDEM_FLOWER_PORT", 5555, ge=1, le=65535)
+    data: Path = _env("TANDEM_DATA", Path(".tandem"))
+    api_keys: SecretStr = _env("TANDEM_API_KEYS", SecretStr(""))
+    max_body_bytes: int = _env("TANDEM_MAX_BODY_BYTES", 4 * 1024 * 1024, gt=0)
+    durable_accept: bool = _env("TANDEM_DURABLE_ACCEPT", False)
+    accept_until: float = _env("TANDEM_ACCEPT_UNTIL", 0.85, gt=0, le=1)
+
+    model: str = _env("TANDEM_MODEL", "")
+    api_model: str = _env("TANDEM_API_MODEL", "")
+    catalog: Path | None = _env("TANDEM_CATALOG", None)
+    vllm_args: str = _env("TANDEM_VLLM_ARGS", "")
+    vllm_executable: Path = _env("TANDEM_VLLM", Path(".venv-vllm/bin/vllm"))
+    device: str = _env("TANDEM_DEVICE", "cpu")
+    auto_wait_s: float = _env("TANDEM_AUTO_WAIT_S", 120.0, ge=0)
+
+    nvidia_api_key: SecretStr = _env("NVIDIA_API_KEY", SecretStr(""))
+    nvidia_base_url: str = _env("NVIDIA_BASE_URL", "")
+    nvcf_base_url: str = _env("NVCF_BASE_URL", "https://api.nvcf.nvidia.com")
+    openrouter_api_key: SecretStr = _env("OPENROUTER_API_KEY", SecretStr(""))
+    openrouter_base_url: str = _env("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
+    allow_paid: bool = _env("TANDEM_ALLOW_PAID", False)
+    sandbox_url: str = _env("TANDEM_SANDBOX_URL", "")
+
+    api_concurrency: int = _env("TANDEM_API_CONCURRENCY", 64, ge=1)
+    gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
+    call_timeout_s: float = _env("TANDEM_CALL_TIMEOUT_S", 600.0, gt=0)
+    connect_timeout_s: float = _env("TANDEM_CONNECT_TIMEOUT_S", 5.0, gt=0)
+    expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0)
+    job_ttl_s: int = _env("TANDEM_JOB_TTL_S", 7 * 24 * 3600, gt=0)
+    max_tries: int = _env("TANDEM_MAX_TRIES", 5, ge=1)
+    backoff_s: float = _env("TANDEM_BACKOFF_S", 1.0, gt=0)
+    backoff_cap_s: float = _env("TANDEM_BACKOFF_CAP_S", 60.0, gt=0)
+    lease_s: float = _env("TANDEM_LEASE_S", 15.0, gt=0.5)
+    drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
+    isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 4, ge=1)
+    stall_s: float = _env("TANDEM_STALL_S", 60.0, gt=0)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often leases are pushed on: a third of a lease, so that one lost beat is no lost lease."""
+        return self.lease_s / 3
+
+    @property
+    def models_dir(self) -> Path:
+        """Where the models made on this machine lie."""
+        return self.data / "models"
+
+
+def env_file() -> Path:
+    """The file of variables that is read besides the environment."""
+    return Path(os.environ.get("TANDEM_ENV_FILE", ".env"))
+
+
+@cache
+def get() -> Settings:
+    """The settings of this process. Raises pydantic's ValidationError, which names the variable at fault."""
+    return Settings(_env_file=env_file(), _secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]

@@ -1,0 +1,130 @@
+"""Writes what came of an attempt into the job's record: settle it, or put it back."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from tasks import process, publish, settings
+from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
+from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
+from tasks.domain.job import Status
+from tasks.serving import Serving
+from tasks.store.jobs import Claim, Jobs, Message
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+#: How long a limit holds everybody when the provider gives no hint. NIM's 429 often has none.
+HOLD_S = 60.0
+#: An answer in hand is worth waiting for Redis; a lease that lapsed meanwhile is told by the fence.
+PATIENCE_S, PAUSE_S = 600.0, 0.5
+#: A job that was present when an engine died this often runs alone in the engine next.
+ALONE_AFTER_LOSSES = 2
+#: How long a job waits that found no engine: its worker stops consuming meanwhile.
+ENGINE_AWAY_S = 1.0
+
+
+def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
+    """Record the outcome and send what messages follow from it. Written twice it does nothing the second time."""
+    match outcome:
+        case Completed():
+            owned = patiently(lambda: _complete(jobs, claim, outcome))
+        case Refused(error=error):
+            owned = patiently(lambda: fail(jobs, claim, error.code, error.message))
+        case Expired():
+            owned = patiently(lambda: _expire(jobs, claim))
+        case Postponed(error=error):
+            owned = patiently(lambda: _postpone(jobs, claim, by, error))
+        case Cut(why=process.DRAIN):
+            owned = release(jobs, claim)
+        case Cut():
+            owned = False
+    log.info("attempt.ended", job_id=claim.job_id, n=claim.n, outcome=type(outcome).__name__, owned=owned)
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """Do a write as soon as Redis lets us. Raises Unavailable when it does not for PATIENCE_S."""
+    for _ in range(int(PATIENCE_S / PAUSE_S)):
+        try:
+            return write()
+        except Unavailable:
+            threading.Event().wait(PAUSE_S)
+    return write()
+
+
+def release(
+    jobs: Jobs,
+    claim: Claim,
+    *,
+    reason: str = "the worker was stopped",
+    delay_s: float = 0.0,
+    suspect: bool = False,
+) -> bool:
+    """Give a job up uncharged: it lines up again at once, or after `delay_s`. False when it is not ours any more."""
+    return _sent(
+        patiently(
+            lambda: jobs.put_back(claim, outcome="released", reason=reason, delay_s=delay_s, suspect=suspect)
+        )
+    )
+
+
+def fail(jobs: Jobs, claim: Claim, code: str, message: str) -> bool:
+    """Settle a job as failed. False when it is not ours any more."""
+    fields = {"error_code": code, "error_message": message}
+    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, fields=fields)
+
+
+def backoff_s(tries: int, retry_after_s: float | None) -> float:
+    """Exponential with full jitter, capped; never before the provider's own hint."""
+    here = settings.get()
+    most = min(here.backoff_cap_s, here.backoff_s * 2.0**tries)
+    return max(random.uniform(0.05, most), retry_after_s or 0.0)  # noqa: S311
+
+
+def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
+    answer = outcome.completion
+    usage = answer.usage.to_json() if answer.usage else None
+    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)}
+    attempt: dict[str, object] = {"model": answer.model}
+    if usage is not None:
+        fields["usage"] = json.dumps(usage)
+        attempt["usage"] = usage
+    return jobs.settle(claim, Status.COMPLETED, outcome="completed", attempt=attempt, fields=fields)
+
+
+def _expire(jobs: Jobs, claim: Claim) -> bool:
+    message = "the job's deadline passed before it was done"
+    fields = {"error_code": "deadline_exceeded", "error_message": message}
+    return jobs.settle(claim, Status.EXPIRED, outcome="expired", reason="the job's deadline passed", fields=fields)
+
+
+def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
+    match error:
+        case RateLimited():
+            hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
+            back = jobs.put_back(
+                claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s
+            )
+        case EngineAway():
+            back = jobs.put_back(claim, outcome="engine_away", reason=error.message, delay_s=ENGINE_AWAY_S)
+        case EngineLost() if claim.engine_losses >= ALONE_AFTER_LOSSES:
+            back = jobs.charge_crash(claim, "the engine died while it served this job alone")
+        case EngineLost():
+            back = jobs.put_back(claim, outcome="engine_lost", reason=error.message, engine_lost=True)
+        case _ if claim.tries + 1 >= claim.max_tries:
+            return fail(jobs, claim, error.code, error.message)
+        case _:
+            delay_s = backoff_s(claim.tries, error.retry_after_s)
+            back = jobs.put_back(claim, outcome="failed_try", reason=error.code, delay_s=delay_s, charged=True)
+    return _sent(back)
+
+
+def _sent(messages: list[Message] | None) -> bool:
+    publish.send(messages or ())
+    return messages is not None

@@ -1,0 +1,52 @@
+"""Whether Redis has room for one more job. What was accepted must be finishable, so accepting stops before it is full."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import cache
+
+from redis import Redis
+
+from tasks import settings
+from tasks.domain.errors import Unavailable
+from tasks.store import connection
+from tasks.store.scripts import renamed
+
+#: A reading of Redis' memory counts for this long, or for this many bytes accepted since, whichever ends first.
+READING_S, READING_BYTES = 0.2, 1024 * 1024
+RETRY_AFTER_S = 5.0
+
+
+class Capacity:
+    """Refuses what would fill Redis over `share` of its maxmemory. Redis keeps the rest to finish what it holds."""
+
+    def __init__(self, redis: Redis, *, share: float) -> None:
+        self._redis = redis
+        self._share = share
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._since = 0
+        self._full = False
+
+    def reserve(self, size_bytes: int) -> None:
+        """Count on `size_bytes` more. Raises Unavailable when Redis is too full, or away."""
+        with self._lock:
+            self._since += size_bytes
+            if time.monotonic() - self._read_at > READING_S or self._since > READING_BYTES:
+                self._read()
+            if self._full:
+                raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
+
+    def _read(self) -> None:
+        with renamed():
+            memory = self._redis.info("memory")
+        most = int(memory["maxmemory"])
+        self._full = most > 0 and int(memory["used_memory"]) > most * self._share
+        self._read_at, self._since = time.monotonic(), 0
+
+
+@cache
+def default() -> Capacity:
+    """The room on this process' Redis."""
+    return Capacity(connection.default(), share=settings.get().accept_until)

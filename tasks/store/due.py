@@ -1,0 +1,50 @@
+"""What must be looked at: due jobs, lost messages, jobs that a limit lets go. Each step is atomic and bounded."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from redis import Redis
+
+from tasks import settings
+from tasks.store import connection, keys
+from tasks.store.jobs import Message, messages
+from tasks.store.scripts import Scripts
+
+#: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
+BATCH = 200
+#: How long a message may be on its way before its job counts as overtaken. Publishing takes milliseconds.
+PATIENCE_S = 3.0
+#: Time between two groups let go behind a limit, and the largest group.
+LET_GO_STEP_S, LET_GO_MOST = 0.5, 512
+
+
+class Due:
+    """The watchers on one Redis. Every method returns the messages to send and raises Unavailable."""
+
+    def __init__(self, redis: Redis, *, lease_s: float, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
+        self._scripts = Scripts(redis)
+        self._lease_ms = int(lease_s * 1000)
+        self._ttl_s = ttl_s
+        self._patience_ms = int(patience_s * 1000)
+
+    def sweep(self) -> tuple[int, list[Message]]:
+        """Move on what is due: (entries examined, messages). As many as BATCH examined: there may be more."""
+        answer = self._scripts.call("sweep", [keys.DUE, keys.WORKERS], [self._lease_ms, BATCH, self._ttl_s])
+        return int(answer[0]), messages(answer[1:])
+
+    def find_lost(self) -> list[Message]:
+        """Line up again the jobs whose message was lost."""
+        return messages(self._scripts.call("find_lost", [f"{keys.PREFIX}lines"], [self._patience_ms, BATCH]))
+
+    def let_go(self) -> list[Message]:
+        """Line up again as many jobs as the limits have room for."""
+        args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST]
+        return messages(self._scripts.call("let_go", [f"{keys.PREFIX}limits"], args))
+
+
+@cache
+def default() -> Due:
+    """The watchers on this process' Redis."""
+    here = settings.get()
+    return Due(connection.default(), lease_s=here.lease_s, ttl_s=here.job_ttl_s)

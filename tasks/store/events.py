@@ -1,0 +1,107 @@
+"""Word by pub/sub: which job has just ended, which running call must be cut. Only hints: the record decides."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tasks.store import connection, keys
+
+log = structlog.get_logger()
+
+#: How long a listener waits before it subscribes again after Redis went away.
+RECONNECT_S = 0.5
+
+
+class Listener:
+    """A thread that calls `heard(job_id)` for every id on a channel, and `missed()` when some may have been missed."""
+
+    def __init__(
+        self, redis: Redis, channel: str, heard: Callable[[str], None], missed: Callable[[], None] | None = None
+    ) -> None:
+        self._redis = redis
+        self._channel = channel
+        self._heard = heard
+        self._missed = missed
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"listen-{channel}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop within a second."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._listen()
+            except RedisError as error:
+                log.warning("listener.lost", channel=self._channel, error=type(error).__name__)
+                self._stopped.wait(RECONNECT_S)
+
+    def _listen(self) -> None:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe(self._channel)
+            if self._missed is not None:
+                self._missed()
+            while not self._stopped.is_set():
+                if message := pubsub.get_message(timeout=1.0):
+                    self._heard(message["data"])
+
+
+class Waiters:
+    """Threads that wait for jobs to end, served by one listener."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._lock = threading.Lock()
+        self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
+        self._listener = Listener(redis, keys.SETTLED, self._wake, self._wake_all)
+        self._listener.start()
+
+    def wait(self, job_id: str, is_over: Callable[[], bool], timeout_s: float) -> bool:
+        """Return as soon as `is_over()`, asked again at every word of the job, or False after `timeout_s`."""
+        ends_at = time.monotonic() + timeout_s
+        event = threading.Event()
+        with self._lock:
+            self._waiting[job_id].append(event)
+        try:
+            while not is_over():
+                if not event.wait(max(0.0, ends_at - time.monotonic())):
+                    return is_over()
+                event.clear()
+            return True
+        finally:
+            self._forget(job_id, event)
+
+    def _forget(self, job_id: str, event: threading.Event) -> None:
+        with self._lock:
+            self._waiting[job_id].remove(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    def _wake(self, job_id: str) -> None:
+        with self._lock:
+            for event in self._waiting.get(job_id, ()):
+                event.set()
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            for events in self._waiting.values():
+                for event in events:
+                    event.set()
+
+
+@cache
+def waiters() -> Waiters:
+    """This process' waiters."""
+    return Waiters(connection.default())

@@ -1,0 +1,91 @@
+"""The live workers and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+
+from redis import Redis
+
+from tasks import settings
+from tasks.store import connection, keys
+from tasks.store.scripts import Scripts, renamed
+
+#: How long the word of a worker that went silent is kept: to tell one death from many at once.
+KEEP_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One worker. `queues` is comma-separated; `state` is loading, ready, draining or broken.
+
+    `ready_in_s` estimates how long a loading one still needs; 0 for the others.
+    """
+
+    name: str
+    queues: str
+    state: str
+    model: str = ""
+    device: str = ""
+    in_flight: int = 0
+    capacity: int = 0
+    ready_in_s: float = 0.0
+    seen_at: float = 0.0
+
+    def serves(self, queue: str) -> bool:
+        """Whether it consumes `queue`."""
+        return queue in self.queues.split(",")
+
+
+class Fleet:
+    """The workers on one Redis. Every method raises Unavailable."""
+
+    def __init__(self, redis: Redis, *, lease_s: float) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+        self._lease_s = lease_s
+
+    def hello(self, worker: Worker, held: Sequence[tuple[str, int]] = ()) -> list[tuple[str, int]]:
+        """Say that `worker` lives and push on the leases of what it holds (job id, fence).
+
+        Returns those of `held` that are not its own any more: their calls are to be cut.
+        """
+        said = [str(part) for pair in asdict(worker).items() if pair[0] != "seen_at" for part in pair]
+        leases = [part for pair in held for part in pair]
+        args = [worker.name, int(self._lease_s * 1000), KEEP_S * 1000, len(said), *said, *leases]
+        lost = self._scripts.call("heartbeat", [keys.WORKERS, keys.worker(worker.name)], args)
+        return [(job_id, int(fence)) for job_id, fence in zip(lost[::2], lost[1::2], strict=True)]
+
+    def goodbye(self, name: str) -> None:
+        """Take a worker that leaves in order off the list."""
+        with renamed():
+            self._redis.zrem(keys.WORKERS, name)
+            self._redis.delete(keys.worker(name))
+
+    def workers(self) -> list[Worker]:
+        """The workers that said hello within a lease."""
+        with renamed():
+            seconds, micros = self._redis.time()
+            now = seconds + micros / 1e6
+            names = self._redis.zrangebyscore(keys.WORKERS, (now - self._lease_s) * 1000, "+inf")
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hgetall(keys.worker(name))
+            return [_worker(said) for said in pipe.execute() if said]
+
+    def ever_served(self, queue: str) -> bool:
+        """Whether a worker of this queue has ever been here."""
+        with renamed():
+            return bool(self._redis.sismember(f"{keys.PREFIX}served", queue))
+
+
+def _worker(said: Mapping[str, str]) -> Worker:
+    kinds = {"int": int, "float": float, "str": str}
+    return Worker(**{f.name: kinds[str(f.type)](said[f.name]) for f in fields(Worker) if f.name in said})
+
+
+@cache
+def default() -> Fleet:
+    """The workers on this process' Redis."""
+    return Fleet(connection.default(), lease_s=settings.get().lease_s)

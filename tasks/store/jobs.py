@@ -1,0 +1,236 @@
+"""The records of jobs: accept, claim, settle, put back, cancel, erase, find, list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from redis import Redis
+
+from tasks import settings
+from tasks.domain.errors import IdempotencyMismatch, Unavailable
+from tasks.domain.job import Job, Status
+from tasks.store import connection, keys, record
+from tasks.store.scripts import RETRY_AFTER_S, Scripts, renamed
+
+IDEMPOTENCY_TTL_S = 24 * 3600
+#: Two deaths of a process that ran nothing else are no accident.
+CRASHES_TO_QUARANTINE = 2
+#: How long an accept may wait for the disk (WAITAOF) before it is called off.
+FSYNC_TIMEOUT_MS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What Celery carries of a job: a hint to look at it."""
+
+    job_id: str
+    epoch: int
+    queue: str
+    priority: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline."""
+
+    job_id: str
+    fence: int
+    n: int
+    tries: int
+    max_tries: int
+    crashes: int
+    engine_losses: int
+    suspect: bool
+    left_s: float
+    kind: str
+    queue: str
+    target: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The outcome of an accept. `message` is None when an earlier job is answered again; times are its record's."""
+
+    job_id: str
+    message: Message | None
+    created_ms: int = 0
+    expires_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing."""
+
+    job_id: str
+    owner: str
+    queue: str
+    priority: int
+    idempotency_key: str | None
+    fingerprint: str
+    expires_in_s: float
+    list_age_s: float
+    fields: Mapping[str, str]
+
+
+def messages(flat: Iterable[Any]) -> list[Message]:
+    """[id, epoch, queue, priority, id, …] → messages."""
+    parts = iter(flat)
+    return [Message(job_id=i, epoch=int(e), queue=q, priority=int(p)) for i, e, q, p in zip(*[parts] * 4, strict=True)]
+
+
+class Jobs:
+    """The records of jobs on one Redis. Every method raises Unavailable when Redis is away or full."""
+
+    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+        self.redis = redis
+        self.scripts = Scripts(redis)
+        self.ttl_s = ttl_s
+
+    # ---- the client's side ----
+
+    def accept(self, new: NewJob) -> Accepted:
+        """Write a job's record, idempotency key and watcher in one step. May be called again with the same job.
+
+        Raises IdempotencyMismatch when the key was used with another payload.
+        """
+        idem = keys.idempotency(new.owner, new.idempotency_key) if new.idempotency_key else ""
+        head = [new.job_id, new.fingerprint, IDEMPOTENCY_TTL_S, int(new.expires_in_s * 1000), int(new.list_age_s * 1000)]
+        pairs = [part for pair in new.fields.items() for part in pair]
+        answer = self.scripts.call(
+            "accept", [keys.job(new.job_id), idem, keys.owner_jobs(new.owner)], [*head, *pairs]
+        )
+        if answer[0] == "mismatch":
+            raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
+        if answer[0] == "replayed":
+            return Accepted(job_id=answer[1], message=None)
+        message = Message(job_id=new.job_id, epoch=0, queue=new.queue, priority=new.priority)
+        return Accepted(
+            job_id=new.job_id, message=message, created_ms=int(answer[2]), expires_ms=int(answer[3])
+        )
+
+    def wait_for_disk(self) -> None:
+        """Return when all that was written so far is on disk. Raises Unavailable when it is not in time."""
+        with renamed():
+            local, _replicas = self.redis.execute_command("WAITAOF", 1, 0, FSYNC_TIMEOUT_MS)
+        if local < 1:
+            raise Unavailable("Redis could not write to disk in time", retry_after_s=RETRY_AFTER_S)
+
+    def find(self, job_id: str, owner: str) -> Job | None:
+        """The job as its owner sees it; None when there is none, or it is somebody else's."""
+        with renamed():
+            values = self.redis.hmget(keys.job(job_id), record.VISIBLE)
+        job = record.job(job_id, dict(zip(record.VISIBLE, values, strict=True)))
+        return job if job is not None and job.owner == owner else None
+
+    def list(
+        self, owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None
+    ) -> tuple[list[Job], bool]:
+        """An owner's jobs, newest first, from behind `after`; and whether there are more."""
+        with renamed():
+            return record.Listing(self.redis, owner).page(status=status, model=model, limit=limit, after=after)
+
+    def cancel(self, job_id: str, owner: str) -> bool:
+        """Cancel a job unless it is over. False when this owner has no such job."""
+        return int(self.scripts.call("cancel", [keys.job(job_id)], [job_id, owner, self.ttl_s])) >= 0
+
+    def erase(self, job_id: str, owner: str) -> bool:
+        """Erase a job's record, cancelling it first. False when this owner has no such job."""
+        return bool(self.scripts.call("erase", [keys.job(job_id), keys.owner_jobs(owner)], [job_id, owner]))
+
+    # ---- the worker's side ----
+
+    def claim(
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        worker: str,
+        lease_s: float,
+        may_isolate: bool,
+        servings: Iterable[tuple[str, str, str]],
+    ) -> Claim | None:
+        """Take a job for one attempt; None when the message is not the right one any more or the job must wait.
+
+        `servings` says who answers at this worker: (queue, provider, the model that `default` means there).
+        """
+        head = [job_id, epoch, worker, int(lease_s * 1000), int(may_isolate), self.ttl_s]
+        tail = [part for one in servings for part in one]
+        answer = self.scripts.call("claim", [keys.job(job_id)], [*head, *tail])
+        if answer[0] != "claimed":
+            return None
+        fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[1:9])
+        return Claim(
+            job_id=job_id,
+            fence=fence,
+            n=n,
+            tries=tries,
+            max_tries=max_tries,
+            crashes=crashes,
+            engine_losses=losses,
+            suspect=bool(suspect),
+            left_s=left_ms / 1000,
+            kind=answer[9],
+            queue=answer[10],
+            target=answer[11],
+            request=json.loads(answer[12]),
+        )
+
+    def settle(
+        self,
+        claim: Claim,
+        status: Status,
+        *,
+        outcome: str,
+        reason: str = "",
+        attempt: Mapping[str, Any] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> bool:
+        """End a job. False when it is not the caller's any more: nothing was written."""
+        more = json.dumps(attempt) if attempt else ""
+        pairs = [part for pair in (fields or {}).items() for part in pair]
+        args = [claim.job_id, claim.fence, status.value, self.ttl_s, outcome, reason, more, *pairs]
+        return bool(self.scripts.call("settle", [keys.job(claim.job_id)], args))
+
+    def put_back(
+        self,
+        claim: Claim,
+        *,
+        outcome: str,
+        reason: str,
+        delay_s: float = 0.0,
+        charged: bool = False,
+        limit: str = "",
+        hold_s: float = 0.0,
+        engine_lost: bool = False,
+        suspect: bool = False,
+    ) -> list[Message] | None:
+        """Let a job wait or line up again: the messages to send, or None when it is not the caller's any more.
+
+        With `limit`, the job is parked behind that limit and the limit holds everybody for `hold_s`.
+        """
+        args = [claim.job_id, claim.fence, int(delay_s * 1000), limit, int(hold_s * 1000), outcome, reason]
+        answer = self.scripts.call(
+            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(suspect)]
+        )
+        return messages(answer[1:]) if answer else None
+
+    def charge_crash(self, claim: Claim, reason: str) -> list[Message] | None:
+        """Charge a job with the death of the process that ran it alone: the messages to send, or None as above."""
+        args = [claim.job_id, claim.fence, CRASHES_TO_QUARANTINE, self.ttl_s, reason]
+        answer = self.scripts.call("charge_crash", [keys.job(claim.job_id)], args)
+        return messages(answer[1:]) if answer else None
+
+    def resend(self, job_id: str, epoch: int) -> list[Message]:
+        """Line a job up again whose message was taken by somebody who will not run it."""
+        return messages(self.scripts.call("resend", [keys.job(job_id)], [job_id, epoch]))
+
+
+@cache
+def default() -> Jobs:
+    """The records on this process' Redis."""
+    return Jobs(connection.default(), ttl_s=settings.get().job_ttl_s)

@@ -1,0 +1,54 @@
+"""Every Redis key of the project. The scripts in `lua/` build the same names; `lua/common.lua` is their copy.
+
+A script builds keys from a job's fields (its queue, its limit), so all keys live on one Redis, not in a cluster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+PREFIX = "tandem:"
+
+#: Sorted set: unfinished job → the moment (ms) at which somebody must look at it again.
+DUE = f"{PREFIX}due"
+#: Sorted set: worker → when it last said hello (ms).
+WORKERS = f"{PREFIX}workers"
+#: Channel: ids of jobs that have just ended.
+SETTLED = f"{PREFIX}settled"
+#: Channel: ids of jobs whose running call must be cut.
+NUDGE = f"{PREFIX}nudge"
+
+
+def job(job_id: str) -> str:
+    """Hash: the record of a job."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def idempotency(owner: str, key: str) -> str:
+    """Hash {job, fingerprint}: what an owner's idempotency key was used for. The key is a client's text: hashed."""
+    return f"{PREFIX}idempotency:{owner}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def owner_jobs(owner: str) -> str:
+    """Sorted set: an owner's jobs by creation (ms)."""
+    return f"{PREFIX}owner:{owner}:jobs"
+
+
+def waiting(queue: str, priority: int) -> str:
+    """Sorted set: jobs whose message waits in a queue, by publish sequence."""
+    return f"{PREFIX}waiting:{queue}:{priority}"
+
+
+def parked(limit: str) -> str:
+    """Sorted set: jobs that wait for a limit, by arrival (ms)."""
+    return f"{PREFIX}parked:{limit}"
+
+
+def limit(name: str) -> str:
+    """Hash {until, step, wake_at}: a provider's hold and how carefully its waiters are let go after it."""
+    return f"{PREFIX}limit:{name}"
+
+
+def worker(name: str) -> str:
+    """Hash: what a worker says of itself."""
+    return f"{PREFIX}worker:{name}"

@@ -1,0 +1,28 @@
+-- Accept a job: its record, its idempotency key and its watcher in one step, first in line for its message.
+-- Refused by a full Redis (no allow-oom here): what cannot be kept is not accepted.
+--   KEYS  job:{id}, idempotency key ("" = none), owner's list of jobs
+--   ARGV  id, fingerprint, idempotency ttl_s, expires_in_ms, list_age_ms, then field, value, field, value, …
+--   returns {"accepted", id, created_at, expires_at} | {"replayed", id of the first} | {"mismatch"}
+local id, fingerprint, idem = ARGV[1], ARGV[2], KEYS[2]
+if redis.call("EXISTS", KEYS[1]) == 1 then
+  -- The caller's first call was applied although its answer was lost.
+  local j = fields_of(KEYS[1], "created_at", "expires_at")
+  return {"accepted", id, j.created_at, j.expires_at}
+end
+if idem ~= "" then
+  local first = fields_of(idem, "job", "fingerprint")
+  if first.job and redis.call("EXISTS", job_key(first.job)) == 1 then
+    if first.fingerprint ~= fingerprint then return {"mismatch"} end
+    return {"replayed", first.job}
+  end
+  redis.call("HSET", idem, "job", id, "fingerprint", fingerprint)
+  redis.call("EXPIRE", idem, ARGV[3])
+end
+local now = now_ms()
+local expires_at = now + tonumber(ARGV[4])
+redis.call("HSET", KEYS[1], "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
+  "created_at", now, "expires_at", expires_at, unpack(ARGV, 6))
+redis.call("ZADD", KEYS[3], now, id)
+redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", now - tonumber(ARGV[5]))
+enqueue(id, KEYS[1], now)
+return {"accepted", id, tostring(now), tostring(expires_at)}

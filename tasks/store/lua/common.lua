@@ -1,0 +1,118 @@
+-- What every script shares; put before each of them. Times are milliseconds since the epoch, by Redis' own clock.
+--
+-- A job (hash tandem:job:{id}) carries, beside what the client gave:
+--   status   pending | processing | completed | failed | cancelled | expired
+--   phase    of a pending job: queued (its message waits) | backoff (until a moment) | parked (until a limit has room)
+--   epoch    rises on every claim and put-back: the tag of its message and the fence of every write
+--   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
+-- Every unfinished job has one entry in tandem:due, its watcher.
+
+local ATTEMPTS_KEPT = 32
+
+local function now_ms()
+  local t = redis.call("TIME")
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local function job_key(id) return "tandem:job:" .. id end
+local function waiting_key(queue, priority) return "tandem:waiting:" .. queue .. ":" .. priority end
+local function parked_key(limit) return "tandem:parked:" .. limit end
+local function limit_key(limit) return "tandem:limit:" .. limit end
+local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
+
+-- kombu keeps one list per queue and priority; 0 is the queue's plain name.
+local function celery_key(queue, priority)
+  if tonumber(priority) == 0 then return queue end
+  return queue .. "\6\22" .. priority
+end
+
+-- HMGET as a table by name; a missing field is nil.
+local function fields_of(key, ...)
+  local names = {...}
+  local values = redis.call("HMGET", key, unpack(names))
+  local found = {}
+  for i, name in ipairs(names) do found[name] = values[i] or nil end
+  return found
+end
+
+-- Is this (status, epoch) still what the caller saw?
+local function is_owned(key, fence)
+  local j = fields_of(key, "status", "epoch")
+  return j.status == "processing" and j.epoch == fence
+end
+
+local function open_attempt(key, now, entry)
+  local raw = redis.call("HGET", key, "attempts")
+  local trail = raw and cjson.decode(raw) or {}
+  entry.started_at = now
+  trail[#trail + 1] = entry
+  if #trail > ATTEMPTS_KEPT then table.remove(trail, 1) end
+  redis.call("HSET", key, "attempts", cjson.encode(trail))
+end
+
+-- `more` is a JSON object of further fields ("" for none).
+local function close_attempt(key, now, outcome, reason, more)
+  local raw = redis.call("HGET", key, "attempts")
+  if not raw then return end
+  local trail = cjson.decode(raw)
+  local last = trail[#trail]
+  if last.ended_at then return end
+  last.ended_at = now
+  last.outcome = outcome
+  if reason ~= "" then last.reason = reason end
+  if more and more ~= "" then
+    for name, value in pairs(cjson.decode(more)) do last[name] = value end
+  end
+  redis.call("HSET", key, "attempts", cjson.encode(trail))
+end
+
+-- The job is nobody's: out of every line it may stand in.
+local function leave_lines(id, key)
+  local j = fields_of(key, "queue", "priority", "limit", "phase")
+  if j.phase == "queued" then redis.call("ZREM", waiting_key(j.queue, j.priority), id) end
+  if j.phase == "parked" then redis.call("ZREM", parked_key(j.limit), id) end
+end
+
+-- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
+-- messages finds the job: overtaken by later ones, or waiting while the queue is empty.
+local function enqueue(id, key, now)
+  local j = fields_of(key, "queue", "priority", "epoch", "expires_at")
+  local seq = redis.call("INCR", "tandem:sequence")
+  redis.call("HSET", key, "status", "pending", "phase", "queued", "queued_at", now)
+  redis.call("HDEL", key, "until", "reason")
+  redis.call("ZADD", waiting_key(j.queue, j.priority), seq, id)
+  redis.call("SADD", "tandem:lines", j.queue .. " " .. j.priority)
+  redis.call("ZADD", "tandem:due", j.expires_at, id)
+  return {id, j.epoch, j.queue, j.priority}
+end
+
+local function back_off(id, key, now, until_ms, reason)
+  redis.call("HSET", key, "status", "pending", "phase", "backoff", "until", until_ms, "reason", reason)
+  redis.call("ZADD", "tandem:due", until_ms, id)
+end
+
+-- Line a job up behind a limit. Its watcher is its deadline; the sweep lets it go when there is room.
+local function park(id, key, now, limit, until_ms)
+  local j = fields_of(key, "expires_at")
+  redis.call("HSET", key, "status", "pending", "phase", "parked", "limit", limit, "reason", "rate_limit",
+    "until", until_ms)
+  redis.call("ZADD", parked_key(limit), now, id)
+  redis.call("SADD", "tandem:limits", limit)
+  redis.call("ZADD", "tandem:due", j.expires_at, id)
+end
+
+-- End a job for good: its record stays for ttl_s, nobody watches it any more, whoever waits is told.
+local function finish(id, key, now, status, ttl_s)
+  leave_lines(id, key)
+  redis.call("HSET", key, "status", status, "phase", "", "finished_at", now)
+  redis.call("HDEL", key, "until", "reason", "suspect")
+  redis.call("ZREM", "tandem:due", id)
+  redis.call("EXPIRE", key, ttl_s)
+  redis.call("PUBLISH", "tandem:settled", id)
+end
+
+local function expire(id, key, now, ttl_s)
+  close_attempt(key, now, "expired", "the job's deadline passed", "")
+  redis.call("HSET", key, "error_code", "deadline_exceeded", "error_message", "the job's deadline passed before it was done")
+  finish(id, key, now, "expired", ttl_s)
+end

@@ -1,0 +1,44 @@
+#!lua flags=allow-oom
+-- Find jobs whose message was lost and line them up again. A queue is first in, first out, so a job that later ones
+-- have overtaken for some seconds, or that waits while its queue is empty, has no message any more.
+--   KEYS  lines (set of "queue priority")
+--   ARGV  patience_ms, limit per line
+--   returns {id, epoch, queue, priority, id, …}: the messages that are to be sent
+local now, patience, send = now_ms(), tonumber(ARGV[1]), {}
+
+local function take(ids, is_lost)
+  for _, id in ipairs(ids) do
+    local key = job_key(id)
+    local queued_at = redis.call("HGET", key, "queued_at")
+    if is_lost(tonumber(queued_at or 0)) then
+      -- A new sequence: with its old one the job would stay overtaken and be sent again at every look.
+      for _, part in ipairs(enqueue(id, key, now)) do send[#send + 1] = part end
+    end
+  end
+end
+
+for _, line in ipairs(redis.call("SMEMBERS", KEYS[1])) do
+  local queue, priority = line:match("^(%S+) (%S+)$")
+  local flow, waiting = flow_key(queue, priority), waiting_key(queue, priority)
+  local f = fields_of(flow, "watermark", "mark", "mark_at", "overtaken_below", "busy_at")
+  if redis.call("LLEN", celery_key(queue, priority)) > 0 then
+    f.busy_at = now
+    redis.call("HSET", flow, "busy_at", now)
+  elseif not f.busy_at then
+    f.busy_at = now
+    redis.call("HSET", flow, "busy_at", now)
+  end
+  if now - tonumber(f.mark_at or 0) >= patience then
+    -- What had been reached at the last mark was reached at least `patience` ago.
+    f.overtaken_below = f.mark or "0"
+    redis.call("HSET", flow, "overtaken_below", f.overtaken_below, "mark", f.watermark or 0, "mark_at", now)
+  end
+  if now - tonumber(f.busy_at) > patience then
+    take(redis.call("ZRANGE", waiting, 0, ARGV[2] - 1),
+      function(queued_at) return queued_at + patience < now end)
+  else
+    take(redis.call("ZRANGEBYSCORE", waiting, "-inf", "(" .. (f.overtaken_below or "0"), "LIMIT", 0, ARGV[2]),
+      function() return true end)
+  end
+end
+return send

@@ -1,0 +1,58 @@
+#!lua flags=allow-oom
+-- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire.
+-- Every worker runs this once a second; whoever comes first does it, and the next finds nothing left.
+--   KEYS  due, workers
+--   ARGV  lease_ms, limit, ttl_s
+--   returns {examined, id, epoch, queue, priority, id, epoch, …}: the messages that are to be sent
+local now, lease, send = now_ms(), tonumber(ARGV[1]), {0}
+
+-- A frozen or restarted Redis lets every lease lapse at once. When nobody swept for a third of a lease, nobody could
+-- send a heartbeat either, so no lease is taken away before its holder had time for one.
+local state = fields_of("tandem:sweep", "swept_at", "grace_until")
+local grace_until = tonumber(state.grace_until or 0)
+if now - tonumber(state.swept_at or 0) > lease / 3 then
+  grace_until = now + lease
+  redis.call("HSET", "tandem:sweep", "grace_until", grace_until)
+end
+redis.call("HSET", "tandem:sweep", "swept_at", now)
+
+-- Workers last seen within half a lease of each other went down together: a host or a network, not a job.
+local function died_alone(worker)
+  local seen = tonumber(redis.call("ZSCORE", KEYS[2], worker) or 0)
+  if seen == 0 or seen + lease > now then return false end
+  return redis.call("ZCOUNT", KEYS[2], seen - lease / 2, seen + lease / 2) == 1
+end
+
+local function reclaim(id, key, worker)
+  close_attempt(key, now, "lost", "the worker's lease ran out", "")
+  redis.call("HINCRBY", key, "epoch", 1)
+  redis.call("HDEL", key, "worker")
+  if died_alone(worker) then redis.call("HSET", key, "suspect", 1) end
+  return enqueue(id, key, now)
+end
+
+local function look_at(id, key, j)
+  if not j.status then
+    redis.call("ZREM", KEYS[1], id)
+  elseif tonumber(j.expires_at) <= now then
+    redis.call("HINCRBY", key, "epoch", 1)
+    expire(id, key, now, ARGV[3])
+    if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end
+  elseif j.status == "processing" and now < grace_until then
+    redis.call("ZADD", KEYS[1], grace_until, id)
+  elseif j.status == "processing" then
+    return reclaim(id, key, j.worker)
+  elseif j.phase == "backoff" then
+    return enqueue(id, key, now)
+  else
+    redis.call("ZADD", KEYS[1], j.expires_at, id)
+  end
+end
+
+for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[2])) do
+  local key = job_key(id)
+  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker"))
+  send[1] = send[1] + 1
+  for _, part in ipairs(message or {}) do send[#send + 1] = part end
+end
+return send

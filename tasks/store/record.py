@@ -1,0 +1,127 @@
+"""A job's record: from values to the strings of a Redis hash and back; and the list of an owner's jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from redis import Redis
+
+from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
+from tasks.store import keys
+
+#: What of a record its owner may see; the request and the counters are not among it.
+VISIBLE = [
+    "owner", "kind", "status", "mode", "model", "created_at", "started_at", "finished_at", "expires_at", "result",
+    "usage", "error_code", "error_message", "attempts", "metadata", "phase", "reason", "until",
+]  # fmt: skip
+
+#: How many index entries are looked at in one round trip.
+PAGE = 200
+
+
+def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tries: int) -> dict[str, str]:
+    """The record of a new job. `target` is the model's id at whoever will answer."""
+    return {
+        "owner": asked.owner,
+        "kind": asked.kind.value,
+        "mode": asked.mode.value,
+        "model": asked.model,
+        "request": json.dumps(asked.request, ensure_ascii=False),
+        "metadata": json.dumps(dict(asked.metadata), ensure_ascii=False),
+        "queue": queue,
+        "priority": str(priority),
+        "target": target,
+        "max_tries": str(max_tries),
+    }
+
+
+def _attempt(entry: Mapping[str, Any]) -> dict[str, Any]:
+    times = {name: from_ms(entry.get(name)) for name in ("started_at", "ended_at")}
+    return {"outcome": None, "reason": None, **entry, **times}
+
+
+def _wait(values: Mapping[str, str | None]) -> Wait | None:
+    if values["status"] != Status.PENDING:
+        return None
+    reason = {"queued": "queue", "parked": "rate_limit"}.get(values["phase"] or "", "backoff")
+    return Wait(reason=reason, until=from_ms(values["until"]))
+
+
+def job(job_id: str, values: Mapping[str, str | None]) -> Job | None:
+    """The job of a record's VISIBLE fields; None when there is no record."""
+    if values["status"] is None:
+        return None
+    sure = cast(Mapping[str, str], values)
+    return Job(
+        id=job_id,
+        owner=sure["owner"],
+        kind=Kind(sure["kind"]),
+        status=Status(sure["status"]),
+        mode=Mode(sure["mode"]),
+        model=sure["model"],
+        created_at=from_ms(sure["created_at"]),  # type: ignore[arg-type]
+        started_at=from_ms(values["started_at"]),
+        finished_at=from_ms(values["finished_at"]),
+        expires_at=from_ms(sure["expires_at"]),  # type: ignore[arg-type]
+        result=json.loads(sure["result"]) if values["result"] else None,
+        usage=json.loads(sure["usage"]) if values["usage"] else None,
+        error=JobError(code=sure["error_code"], message=sure["error_message"]) if values["error_code"] else None,
+        attempts=tuple(_attempt(entry) for entry in json.loads(values["attempts"] or "[]")),
+        metadata=json.loads(sure["metadata"]),
+        waiting_on=_wait(values),
+    )
+
+
+def accepted(job_id: str, asked: Submission, created_ms: int, expires_ms: int) -> Job:
+    """The job of a record just written, as `job` would read it: one look at Redis saved on every submission."""
+    made = {
+        "owner": asked.owner,
+        "kind": asked.kind.value,
+        "status": Status.PENDING.value,
+        "mode": asked.mode.value,
+        "model": asked.model,
+        "created_at": str(created_ms),
+        "expires_at": str(expires_ms),
+        "metadata": json.dumps(dict(asked.metadata)),
+        "phase": "queued",
+    }
+    found = job(job_id, dict.fromkeys(VISIBLE) | made)
+    assert found is not None
+    return found
+
+
+class Listing:
+    """An owner's jobs, newest first. Entries whose record has expired are dropped from the index on the way."""
+
+    def __init__(self, redis: Redis, owner: str) -> None:
+        self._redis = redis
+        self._index = keys.owner_jobs(owner)
+
+    def page(
+        self, *, status: Status | None, model: str | None, limit: int, after: str | None
+    ) -> tuple[list[Job], bool]:
+        """At most `limit` jobs behind `after` that match; and whether there are more. Unknown `after`: from the top."""
+        rank = self._redis.zrevrank(self._index, after) if after else None
+        start = 0 if rank is None else rank + 1
+        found: list[Job] = []
+        while len(found) <= limit:
+            ids = self._redis.zrevrange(self._index, start, start + PAGE - 1)
+            gone, jobs = self._read(ids)
+            found += [j for j in jobs if (status in (None, j.status)) and (model in (None, j.model))]
+            start += len(ids) - len(gone)
+            if len(ids) < PAGE:
+                break
+        return found[:limit], len(found) > limit
+
+    def _read(self, ids: list[str]) -> tuple[list[str], list[Job]]:
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(keys.job(job_id), VISIBLE)
+        answers = [dict(zip(VISIBLE, row, strict=True)) for row in pipe.execute()]
+        jobs = {job_id: job(job_id, values) for job_id, values in zip(ids, answers, strict=True)}
+        gone = [job_id for job_id, one in jobs.items() if one is None]
+        if gone:
+            self._redis.zrem(self._index, *gone)
+        return gone, [one for one in jobs.values() if one is not None]

@@ -1,0 +1,62 @@
+"""The Lua scripts in `lua/`, loaded with the common part in front, and Redis' errors renamed at this border."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError, TimeoutError
+
+from tasks.domain.errors import Unavailable
+
+LUA = Path(__file__).parent / "lua"
+
+#: What to tell a client that found Redis away: a supervisor has it back within seconds.
+RETRY_AFTER_S = 2.0
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script. Its flags line, which must come first, stays first."""
+    text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
+    if text.startswith("#!"):
+        flags, body = text.split("\n", 1)
+        return f"{flags}\n{common}\n{body}"
+    return f"{common}\n{text}"
+
+
+@contextmanager
+def renamed() -> Iterator[None]:
+    """Raise Unavailable in place of Redis' own errors for being away or full."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError) as error:
+        raise Unavailable("Redis does not answer", retry_after_s=RETRY_AFTER_S) from error
+    except OutOfMemoryError as error:
+        raise Unavailable("Redis is full", retry_after_s=RETRY_AFTER_S) from error
+    except ResponseError as error:
+        # Raised inside a script, the same refusals come as plain response errors.
+        if any(word in str(error) for word in ("OOM ", "LOADING", "MISCONF")):
+            raise Unavailable("Redis cannot write now", retry_after_s=RETRY_AFTER_S) from error
+        raise
+
+
+class Scripts:
+    """The scripts against one Redis. `call` is the only way to them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._loaded: dict[str, Script] = {}
+
+    def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run script `name`. Raises Unavailable when Redis is away or full."""
+        script = self._loaded.get(name)
+        if script is None:
+            script = self._loaded[name] = self._redis.register_script(source(name))
+        with renamed():
+            return script(keys=keys, args=args)

@@ -1,0 +1,60 @@
+"""Leaving in order: let calls finish for a grace, put the rest back uncharged, stop the engine, end the process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import structlog
+
+from tasks import settings
+from tasks.process import DRAIN, WorkerProcess
+from tasks.worker.beat import Beat
+from tasks.worker.engine import EngineKeeper
+
+log = structlog.get_logger()
+
+LOOK_S = 0.05
+#: How long threads whose call was cut may take to put their jobs back.
+PUT_BACK_S = 1.5
+
+
+class Drain:
+    """Ends this process. Threads cannot be stopped, so it leaves by os._exit once nothing is held any more."""
+
+    def __init__(self, here: WorkerProcess, beat: Beat, keeper: EngineKeeper | None) -> None:
+        self._here = here
+        self._beat = beat
+        self._keeper = keeper
+        self._once = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
+
+    def start(self) -> None:
+        """Begin, once. Called from a signal handler: takes no lock it could wait for."""
+        if self._once.acquire(blocking=False):
+            self._here.draining.set()
+            self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end, which is this process' own."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        grace_s = settings.get().drain_s
+        ends_at = time.monotonic() + grace_s
+        log.info("drain.started", worker=self._here.name, in_flight=len(self._here.in_flight), grace_s=grace_s)
+        self._beat.say_hello()
+        self._wait(ends_at)
+        left = len(self._here.in_flight)
+        self._here.in_flight.cut_all(DRAIN)
+        self._wait(time.monotonic() + PUT_BACK_S)
+        if self._keeper is not None:
+            self._keeper.stop(max(0.0, ends_at - time.monotonic()))
+        self._beat.say_goodbye()
+        log.info("drain.ended", worker=self._here.name, released=left)
+        os._exit(0)
+
+    def _wait(self, ends_at: float) -> None:
+        while len(self._here.in_flight) and time.monotonic() < ends_at:
+            time.sleep(LOOK_S)

@@ -1,0 +1,86 @@
+"""The gpu worker's engine: consumes only while it is ready, and tells the fleet how it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import structlog
+
+from tasks import serving, settings
+from tasks.engine.server import Engine, EngineConfig, State
+from tasks.process import WorkerProcess
+from tasks.serving import CPU_MODEL
+from tasks.worker.beat import Beat
+from tasks.worker.gate import Gate
+
+log = structlog.get_logger()
+
+#: What a first load is taken to need, until one has been seen.
+FIRST_LOAD_S = 60.0
+CPU = "cpu"
+
+
+def config() -> EngineConfig:
+    """The engine that this process' settings ask for."""
+    here = settings.get()
+    path = here.model or str((here.models_dir / CPU_MODEL).resolve())
+    model_id = serving.local_model(here)
+    return EngineConfig(
+        model=path,
+        served_names=(model_id,) if model_id == path else (model_id, path),
+        device=here.device,
+        executable=here.vllm_executable.absolute(),
+        run_dir=(here.data / "engines" / here.device.replace("/", "_")).absolute(),
+        extra_args=tuple(shlex.split(here.vllm_args)),
+        max_num_seqs=here.gpu_concurrency,
+    )
+
+
+class EngineKeeper:
+    """Starts the engine, opens the gate when it is ready, shuts it when it is not."""
+
+    def __init__(self, here: WorkerProcess, gate: Gate, beat: Beat) -> None:
+        self._here = here
+        self._gate = gate
+        self._beat = beat
+        self._load_file = config().run_dir / "load_s"
+        self._beat.model = serving.local_model(settings.get())
+        self._beat.state = State.LOADING.value
+        self._beat.ready_in_s = self._last_load_s()
+        self._engine = Engine(config(), on_state=self._changed)
+        here.on_engine_lost = self._engine.suspect
+
+    def start(self) -> None:
+        """Begin to load. Returns at once."""
+        self._engine.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Stop the engine; it is killed after `grace_s`."""
+        self._engine.stop(grace_s)
+
+    def _changed(self, state: State) -> None:
+        ready = state is State.READY
+        self._serve(self._engine.base_url if ready else None)
+        (self._gate.open if ready else self._gate.shut)()
+        if ready:
+            self._remember_load_s(self._engine.loading_s)
+        self._beat.state = state.value
+        self._beat.ready_in_s = self._last_load_s() if state is State.LOADING else 0.0
+        log.info("engine.state", worker=self._here.name, state=state.value)
+        self._beat.say_hello()
+
+    def _serve(self, base_url: str | None) -> None:
+        url = f"{base_url}/v1" if base_url else ""
+        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in self._here.servings)
+
+    def _last_load_s(self) -> float:
+        try:
+            return float(self._load_file.read_text())
+        except (OSError, ValueError):
+            return FIRST_LOAD_S
+
+    def _remember_load_s(self, seconds: float) -> None:
+        Path(self._load_file).parent.mkdir(parents=True, exist_ok=True)
+        Path(self._load_file).write_text(f"{seconds:.1f}")

@@ -1,0 +1,62 @@
+"""The bootstep that starts and stops a worker's duties with the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import bootsteps, signals
+
+from tasks import logs, process, serving, settings
+from tasks.serving import GPU
+from tasks.worker.beat import Beat
+from tasks.worker.drain import Drain
+from tasks.worker.engine import EngineKeeper
+from tasks.worker.gate import Gate
+from tasks.worker.watchdog import Watchdog
+
+log = structlog.get_logger()
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    logs.configure()
+
+
+class Duties(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Everything beside tasks. Started before the consumer, so that nothing is popped by a worker nobody knows of."""
+
+    requires = {"celery.worker.components:Pool"}
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        here = settings.get()
+        queues = worker.app.amqp.queues
+        self.has_engine = GPU in queues.consume_from
+        servings = (serving.local(here),) if self.has_engine else serving.hosted(here)
+        for one in servings:
+            queues.select_add(one.queue)
+        self.process = process.start(worker.hostname, servings)
+        self.gate = Gate(worker, [one.queue for one in servings])
+        if self.has_engine:
+            self.gate.shut()
+
+    def start(self, worker: Any) -> None:
+        """Begin: say hello, look after leases, sweep; with an engine, start it."""
+        self.beat = Beat(self.process, self.gate, capacity=worker.concurrency)
+        self.keeper = EngineKeeper(self.process, self.gate, self.beat) if self.has_engine else None
+        self.drain = Drain(self.process, self.beat, self.keeper)
+        self.watchdog = Watchdog(self.process, self.gate, capacity=worker.concurrency)
+        signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
+        if self.keeper is not None:
+            self.keeper.start()
+        self.beat.start()
+        self.watchdog.start()
+        log.info("worker.started", worker=self.process.name, queues=self.gate.queues)
+
+    def stop(self, worker: Any) -> None:
+        """Leave: what is not finished within the grace is put back. Ends the process."""
+        self.drain.start()
+        self.drain.join()
+
+    def _on_shutdown(self, **_: Any) -> None:
+        self.drain.start()

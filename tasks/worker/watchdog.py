@@ -1,0 +1,69 @@
+"""Ends a worker that should consume and does not: its supervisor starts a fresh one."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import structlog
+from celery import signals
+from redis.exceptions import RedisError
+
+from tasks import settings
+from tasks.process import DRAIN, WorkerProcess
+from tasks.store import connection
+from tasks.worker.gate import Gate
+
+log = structlog.get_logger()
+
+LOOKS_PER_STALL = 12
+PUT_BACK_S = 2.0
+
+
+class Watchdog:
+    """Seen with Celery on Redis: after a lost connection the consumer lives and never pops again.
+
+    A stall is: consuming is intended, slots are free, the queue is not empty, and nothing was popped for `stall_s`.
+    """
+
+    def __init__(self, here: WorkerProcess, gate: Gate, *, capacity: int) -> None:
+        self._here = here
+        self._gate = gate
+        self._capacity = capacity
+        self._stall_s = settings.get().stall_s
+        self._alive_at = time.monotonic()
+        signals.task_received.connect(self._popped, weak=False)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+
+    def _popped(self, **_: Any) -> None:
+        self._alive_at = time.monotonic()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._stall_s / LOOKS_PER_STALL)
+            if not self._should_pop():
+                self._alive_at = time.monotonic()
+            elif time.monotonic() - self._alive_at > self._stall_s:
+                self._leave()
+
+    def _should_pop(self) -> bool:
+        if not self._gate.is_open or self._here.draining.is_set() or len(self._here.in_flight) >= self._capacity:
+            return False
+        try:
+            return any(connection.default().llen(queue) for queue in self._gate.queues)
+        except RedisError:
+            return False
+
+    def _leave(self) -> None:
+        log.error("watchdog.stalled", worker=self._here.name, stall_s=self._stall_s)
+        self._here.draining.set()
+        self._here.in_flight.cut_all(DRAIN)
+        ends_at = time.monotonic() + PUT_BACK_S
+        while len(self._here.in_flight) and time.monotonic() < ends_at:
+            time.sleep(0.05)
+        os._exit(75)
