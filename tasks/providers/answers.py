@@ -1,0 +1,117 @@
+"""The body of a successful chat completion, judged and turned into a Completion."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tasks.domain.errors import (
+    BadRequest,
+    ConnectionLost,
+    InvalidResponse,
+    ProviderOverloaded,
+    ReasoningExhausted,
+)
+from tasks.domain.result import FINISHED, ChatResult, Completion, Usage
+
+THINK, END_THINK = "<think>", "</think>"
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """The JSON object in an answer. Raises ConnectionLost when it is none: it broke off, or a proxy spoke."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ConnectionLost("the answer is not whole JSON") from error
+    if not isinstance(value, dict):
+        raise ConnectionLost("the answer is not a JSON object")
+    return value
+
+
+def completion(body: dict[str, Any], *, model: str) -> Completion:
+    """The answer in a chat completion; `model` is what was asked for, should the body not name one.
+
+    An answer is one that ended by itself (stop, length, tool_calls) and says something. What is none raises
+    * ProviderOverloaded for no choice at all, or one broken off (`abort`, `error`, no finish_reason): seen from
+      aggregators and dying engines under load, and the next try mostly succeeds;
+    * BadRequest for a content filter's stop: the same prompt will meet it again;
+    * ReasoningExhausted when the tokens ran out among the thoughts;
+    * InvalidResponse when it ended well with nothing said: a wrong parser or template upstream, the same next time.
+    """
+    choice = first_choice(body)
+    reason = choice.get("finish_reason")
+    if reason == "content_filter":
+        raise BadRequest("the provider's content filter stopped the answer")
+    if reason not in FINISHED:
+        raise ProviderOverloaded("the provider broke the answer off")
+    usage = usage_of(body.get("usage"))
+    result = result_of(choice.get("message"), finish_reason=reason)
+    raise_if_silent(result, usage)
+    answered_by = body.get("model")
+    return Completion(result=result, usage=usage, model=answered_by if isinstance(answered_by, str) else model)
+
+
+def first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    """The first choice. Raises ProviderOverloaded when there is none."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ProviderOverloaded("the provider sent no choice")
+    return choices[0]
+
+
+def result_of(said: Any, *, finish_reason: str) -> ChatResult:
+    """A choice's message, with the thoughts kept apart from the answer."""
+    said = said if isinstance(said, dict) else {}
+    content, thoughts = said.get("content"), said.get("reasoning_content") or said.get("reasoning")
+    if isinstance(content, str) and not thoughts:
+        content, thoughts = without_thoughts(content)
+    calls = said.get("tool_calls")
+    return ChatResult(
+        content=content if isinstance(content, str) else None,
+        reasoning=thoughts if isinstance(thoughts, str) else None,
+        tool_calls=tuple(calls) if isinstance(calls, list) else (),
+        finish_reason=finish_reason,
+    )
+
+
+def without_thoughts(content: str) -> tuple[str, str | None]:
+    """Content that starts with <think>…</think> → (the rest, the thoughts). Unclosed, all of it is thoughts."""
+    text = content.lstrip()
+    if not text.startswith(THINK):
+        return content, None
+    thoughts, _, rest = text.removeprefix(THINK).partition(END_THINK)
+    return rest.lstrip(), thoughts.strip()
+
+
+def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
+    """Raise ReasoningExhausted or InvalidResponse for a result that says nothing. An empty text says something,
+    unless it is where the tokens ran out while thinking."""
+    if result.tool_calls or (result.content and not result.content.isspace()):
+        return
+    thought = bool(result.reasoning) or bool(usage and usage.reasoning_tokens)
+    if result.finish_reason == "length" and thought:
+        raise ReasoningExhausted("the token budget ran out while the model was still thinking; raise max_tokens")
+    if result.content is None:
+        raise InvalidResponse("the provider sent an answer without content")
+
+
+def usage_of(said: Any) -> Usage | None:
+    """The tokens an answer took, or None when it does not tell."""
+    if not isinstance(said, dict):
+        return None
+    prompt, completed = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
+    if prompt is None and completed is None:
+        return None
+    total = _count(said, "total_tokens")
+    return Usage(
+        prompt_tokens=prompt or 0,
+        completion_tokens=completed or 0,
+        total_tokens=(prompt or 0) + (completed or 0) if total is None else total,
+        cached_tokens=_count(said.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(said.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(said: Any, name: str) -> int | None:
+    value = said.get(name) if isinstance(said, dict) else None
+    return value if isinstance(value, int) and value >= 0 else None

@@ -1,0 +1,104 @@
+"""NVIDIA NIM, hosted or in a container of one's own."""
+
+from __future__ import annotations
+
+import re
+import time
+from urllib.parse import urljoin, urlsplit
+
+from tasks.domain.errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
+from tasks.providers.base import Call
+from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
+from tasks.providers.transport import Answer
+
+BASE_URL = "https://integrate.api.nvidia.com/v1"
+NVCF_URL = "https://api.nvcf.nvidia.com"
+#: How long one status request may be held open upstream.
+POLL_HOLD_S = 30
+#: The pause between two status requests, should the host not hold them, and how often it looks for a cut.
+POLL_PAUSE_S, CUT_LOOK_S = 0.5, 0.1
+REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+class NIM(OpenAICompatible):
+    """NIM. A call that NVIDIA queues (202 with NVCF-REQID) is polled at `nvcf_url` until its answer is there; a large
+    result (302) is fetched from where it lies, without our key if that is another host."""
+
+    name = "nim"
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str = BASE_URL,
+        nvcf_url: str = NVCF_URL,
+        concurrency: int = 64,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        ca_file: str | None = None,
+    ) -> None:
+        super().__init__(
+            base_url=base_url,
+            api_key=api_key,
+            concurrency=concurrency,
+            connect_timeout_s=connect_timeout_s,
+            ca_file=ca_file,
+        )
+        self._nvcf_url = nvcf_url.rstrip("/")
+
+    def ask(self, body: bytes, call: Call) -> Answer:
+        """Send the request and wait for its answer, however NVIDIA delivers it."""
+        answer = super().ask(body, call)
+        if answer.status == 202:
+            answer = self._poll(answer, call)
+        if answer.status == 302:
+            answer = self._fetch(answer.headers.get("Location", ""), call)
+        return answer
+
+    def _poll(self, answer: Answer, call: Call) -> Answer:
+        url = f"{self._nvcf_url}/v2/nvcf/pexec/status/{request_id(answer)}"
+        while answer.status == 202:
+            asked_at = time.monotonic()
+            headers = {**self.headers(call), "NVCF-POLL-SECONDS": str(poll_hold_s(call))}
+            answer = self._transport.send("GET", url, headers=headers, body=None, call=call)
+            if answer.status == 202:
+                pause(call, until=asked_at + POLL_PAUSE_S)
+        if answer.status == 404:
+            raise ProviderOverloaded("nim has lost the queued request")
+        return answer
+
+    def _fetch(self, location: str, call: Call) -> Answer:
+        url = urljoin(self._nvcf_url + "/", location)
+        headers = self.headers(call)
+        if not location or urlsplit(url).scheme not in ("https", urlsplit(self._nvcf_url).scheme):
+            raise InvalidResponse("nim points to a result that cannot be fetched safely")
+        if origin(url) not in (origin(self._nvcf_url), origin(self._base_url)):
+            headers.pop("Authorization", None)
+        return self._transport.send("GET", url, headers=headers, body=None, call=call)
+
+
+def request_id(answer: Answer) -> str:
+    """The id of a queued request. Raises InvalidResponse when it is none: it becomes part of a URL."""
+    said = answer.headers.get("NVCF-REQID", "")
+    if not REQUEST_ID.fullmatch(said):
+        raise InvalidResponse("nim queued the request without saying where to ask for it")
+    return said
+
+
+def poll_hold_s(call: Call) -> int:
+    """Whole seconds that the next status request may be held: never beyond the call's time."""
+    return max(1, min(POLL_HOLD_S, int(call.remaining_s())))
+
+
+def pause(call: Call, *, until: float) -> None:
+    """Wait until that moment (monotonic). Raises CallCut at once when cut, ProviderTimeout when overdue."""
+    while (left_s := until - time.monotonic()) > 0:
+        call.raise_if_cut()
+        if call.overdue():
+            raise ProviderTimeout("no answer within the call's time")
+        time.sleep(min(left_s, CUT_LOOK_S))
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme and host with port: what a key may be sent to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc

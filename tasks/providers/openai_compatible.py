@@ -1,0 +1,95 @@
+"""A client of anything that speaks OpenAI's chat completions over HTTP. The providers here are kinds of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.domain.errors import ProviderError
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import Completion
+from tasks.providers import answers, refusals
+from tasks.providers.base import Call
+from tasks.providers.transport import Answer, Transport
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class OpenAICompatible:
+    """A provider at `base_url` (which ends in `/v1` or the like). One instance serves `concurrency` threads.
+
+    `complete` sends one request, in answer to which nothing is streamed. It raises a ProviderError as refusals.py
+    and answers.py say, ConnectionLost or ProviderTimeout when there is no whole answer, or CallCut.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None = None,
+        concurrency: int = 64,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        ca_file: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tandem"}
+        self._headers |= headers or {}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._transport = Transport(concurrency=concurrency, connect_timeout_s=connect_timeout_s, ca_file=ca_file)
+
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+        """Answer `request` with `model`."""
+        body = json.dumps(self.payload(model, request)).encode()
+        answer = self.ask(body, call)
+        if answer.status != 200:
+            raise self.refusal(answer, model)
+        return self.read(answer, model)
+
+    def payload(self, model: str, request: ChatRequest) -> dict[str, Any]:
+        """What is asked, as JSON values."""
+        return {"model": model, **request.to_json()}
+
+    def ask(self, body: bytes, call: Call) -> Answer:
+        """Send the request and read the answer, whatever its status."""
+        url = f"{self._base_url}/chat/completions"
+        return self._transport.send("POST", url, headers=self.headers(call), body=body, call=call)
+
+    def headers(self, call: Call) -> dict[str, str]:
+        """The headers of every request of `call`."""
+        return {**self._headers, "X-Request-Id": call.request_id}
+
+    def refusal(self, answer: Answer, model: str) -> ProviderError:
+        """What an answer with another status than 200 means."""
+        return refusals.refusal(answer, provider=self.name, model=model)
+
+    def read(self, answer: Answer, model: str) -> Completion:
+        """The completion in an answer with status 200, which may also hold an error."""
+        body = answers.parsed(answer.body)
+        if refused := error_in_success(body):
+            raise self.refusal(refused, model)
+        return answers.completion(body, model=model)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._transport.close()
+
+
+def error_in_success(body: dict[str, Any]) -> Answer | None:
+    """The error that a 200 carries, in its body or its first choice, as the answer it should have been."""
+    choices = body.get("choices")
+    inner = choices[0].get("error") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    error = body.get("error") or inner
+    if not error:
+        return None
+    details = error if isinstance(error, dict) else {"message": str(error)}
+    code = str(details.get("code"))
+    status = int(code) if code.isdecimal() and 400 <= int(code) < 600 else 502
+    metadata = details.get("metadata")
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None
+    said = {str(k): str(v) for k, v in headers.items()} if isinstance(headers, dict) else {}
+    return Answer(status=status, headers=said, body=json.dumps({"error": details}).encode())

@@ -1,0 +1,66 @@
+"""OpenRouter: many providers behind one address; only the free variants, unless told otherwise."""
+
+from __future__ import annotations
+
+import time
+
+from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import Completion
+from tasks.providers.base import Call
+from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
+from tasks.providers.refusals import RETRY_AFTER_MAX_S
+from tasks.providers.transport import Answer
+
+BASE_URL = "https://openrouter.ai/api/v1"
+#: How OpenRouter learns which application calls; it shows them in its rankings.
+REFERER, TITLE = "https://github.com/tandem-jobs/tandem", "Tandem"
+FREE = ":free"
+
+
+class OpenRouter(OpenAICompatible):
+    """OpenRouter. Without `allow_paid` a model that does not end in `:free` is PaymentRequired, and nothing is sent."""
+
+    name = "openrouter"
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        base_url: str = BASE_URL,
+        allow_paid: bool = False,
+        referer: str = REFERER,
+        title: str = TITLE,
+        concurrency: int = 64,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        ca_file: str | None = None,
+    ) -> None:
+        super().__init__(
+            base_url=base_url,
+            api_key=api_key,
+            concurrency=concurrency,
+            connect_timeout_s=connect_timeout_s,
+            ca_file=ca_file,
+            headers={"HTTP-Referer": referer, "X-OpenRouter-Title": title},
+        )
+        self._allow_paid = allow_paid
+
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+        """Answer `request` with `model`, if that costs nothing or may cost."""
+        if not (self._allow_paid or model.endswith(FREE)):
+            raise PaymentRequired(f"model {model!r} is a paid variant, and paid models are not allowed here")
+        return super().complete(model, request, call)
+
+    def refusal(self, answer: Answer, model: str) -> ProviderError:
+        """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""
+        error = super().refusal(answer, model)
+        if isinstance(error, RateLimited) and error.retry_after_s is None:
+            error.retry_after_s = until_reset_s(answer.headers.get("X-RateLimit-Reset", ""))
+        return error
+
+
+def until_reset_s(reset: str) -> float | None:
+    """Seconds until `reset`, which is in milliseconds since the epoch."""
+    if not reset.isdecimal():
+        return None
+    return min(max(int(reset) / 1000 - time.time(), 0.0), RETRY_AFTER_MAX_S)

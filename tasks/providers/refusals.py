@@ -1,0 +1,143 @@
+"""What a provider says instead of an answer, turned into our errors without giving its secrets away.
+
+| HTTP | error | retried |
+|---|---|---|
+| 401 | AuthenticationFailed | no |
+| 402 | PaymentRequired | no |
+| 403 | AccessDenied | no |
+| 404 | ModelNotFound | no |
+| 410 | ModelRetired | no |
+| 429 | RateLimited(retry_after_s) | yes, uncharged |
+| 408, 425, 5xx | ProviderOverloaded(retry_after_s) | yes |
+| other 4xx | BadRequest, or ContextTooLong when it says so | no |
+| anything else | InvalidResponse | no |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from tasks.domain.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    BadRequest,
+    ContextTooLong,
+    InvalidResponse,
+    ModelNotFound,
+    ModelRetired,
+    PaymentRequired,
+    PermanentError,
+    ProviderError,
+    ProviderOverloaded,
+    RateLimited,
+)
+from tasks.providers.transport import Answer
+
+#: An upstream message is passed on up to this many characters.
+MESSAGE_MAX = 300
+#: No hint is believed beyond a day: the longest window that a provider counts in.
+RETRY_AFTER_MAX_S = 86_400.0
+#: Client errors that time may cure.
+TRANSIENT_4XX = frozenset({408, 425})
+
+#: How vLLM, TensorRT-LLM (NIM), OpenRouter and OpenAI say that prompt and answer do not fit.
+TOO_LONG = re.compile(
+    r"context[ _](length|window)|max(imum)?[ _](model|input|sequence|seq)[ _]len|longer than the max|"
+    r"(prompt|input|message)s? (is|are) too (long|large)|exceeds? (the )?(model'?s )?max\w* .{0,30}(token|length)",
+    re.IGNORECASE,
+)
+
+#: Keys by their prefixes, ids by their prefixes (only with a digit in them: `user-provided` is a word), UUIDs,
+#: whatever is introduced as an account or a bearer, and long words of mixed letters and digits.
+SECRETS = re.compile(
+    r"\b(?:nvapi|sk)-[\w-]{4,}"
+    r"|\b(?:org|user|acct|account|team|proj)[-_](?=[\w-]*\d)[\w-]{4,}"
+    r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
+    r"|(?<=\baccount )['\"]?[\w+/=-]+['\"]?"
+    r"|(?<=\bbearer )\S+"
+    r"|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}",
+    re.IGNORECASE,
+)
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def refusal(answer: Answer, *, provider: str, model: str) -> ProviderError:
+    """The error that an unsuccessful answer stands for. Its message is fit for a client."""
+    status = answer.status
+    if status == 429:
+        return RateLimited(f"{provider} asks to slow down", retry_after_s=retry_after_s(answer.headers))
+    if status >= 500 or status in TRANSIENT_4XX:
+        hint_s = retry_after_s(answer.headers)
+        return ProviderOverloaded(f"{provider} cannot serve now (HTTP {status})", retry_after_s=hint_s)
+    if status in ABOUT_ACCOUNT:
+        kind, text = ABOUT_ACCOUNT[status]
+        return kind(text.format(provider=provider, model=model))
+    said = message(answer.body)
+    if status == 410:
+        when = DATE.search(said)
+        return ModelRetired(f"{provider} has retired model {model!r}" + (f" on {when.group()}" if when else ""))
+    if 400 <= status < 500:
+        kind = ContextTooLong if TOO_LONG.search(said) else BadRequest
+        return kind(f"{provider} refused the request: {masked(said)}" if said else f"{provider} refused the request")
+    return InvalidResponse(f"{provider} sent HTTP {status} where an answer was expected")
+
+
+#: Their bodies speak of the operator's account, so nothing of them is passed on.
+ABOUT_ACCOUNT: Mapping[int, tuple[type[PermanentError], str]] = {
+    401: (AuthenticationFailed, "{provider} does not accept the configured key"),
+    402: (PaymentRequired, "{provider} wants credit that the configured key does not have"),
+    403: (AccessDenied, "the configured key may not do this at {provider}"),
+    404: (ModelNotFound, "{provider} does not serve model {model!r} to the configured key"),
+}
+
+
+def message(body: bytes) -> str:
+    """What an error body says, in any of the shapes in use; empty when it is no JSON."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    return _text(said)
+
+
+def _text(said: Any) -> str:
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list):  # FastAPI's: one entry for each field at fault
+        return "; ".join(filter(None, map(_text, said)))
+    if not isinstance(said, dict):
+        return ""
+    raw = said["metadata"].get("raw") if isinstance(said.get("metadata"), dict) else None
+    if isinstance(raw, str):  # OpenRouter's: the body of the provider behind it
+        return message(raw.encode()) or raw
+    for name in ("error", "message", "detail", "msg", "title"):
+        if said.get(name):
+            return _text(said[name])
+    return ""
+
+
+def masked(text: str) -> str:
+    """Text with keys and account ids blanked, cut to MESSAGE_MAX characters."""
+    clean = SECRETS.sub("***", text)
+    return clean if len(clean) <= MESSAGE_MAX else clean[: MESSAGE_MAX - 1] + "…"
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the provider wants to be asked again, from Retry-After (seconds or an HTTP date)."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        wait_s = float(value)
+    except ValueError:
+        try:
+            wait_s = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S) if math.isfinite(wait_s) else None

@@ -1,0 +1,11 @@
+"""The client of the sandbox, which answers when no real provider is configured."""
+
+from __future__ import annotations
+
+from tasks.providers.openai_compatible import OpenAICompatible
+
+
+class SandboxClient(OpenAICompatible):
+    """The sandbox under its own `/v1`: OpenAI's plain shape, no key; every answer says that it is simulated."""
+
+    name = "sandbox"
