@@ -1,0 +1,1 @@
+"""Tests. They run against real servers and real processes; nothing of ours is replaced by a stand-in."""
