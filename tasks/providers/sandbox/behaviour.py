@@ -82,7 +82,7 @@ class Behaviour:
         return Behaviour(latency_ms=self.latency_ms, tokens=self.tokens)
 
 
-class UnknownWordError(ValueError):
+class UnknownWord(ValueError):
     """A model name under `sandbox/` that the grammar does not have."""
 
 
@@ -92,14 +92,14 @@ NUMBERS |= {"times": re.compile(r"times-(\d+)"), "inner_status": re.compile(r"er
 
 
 def of_model(model: str) -> Behaviour:
-    """What the model's name asks for. Raises UnknownWordError."""
+    """What the model's name asks for. Raises UnknownWord."""
     if not model.startswith(PREFIX):
         return Behaviour()
     return of_words(model.removeprefix(PREFIX).removesuffix(":free"))
 
 
 def of_words(words: str) -> Behaviour:
-    """What the words, joined by `+`, ask for. Raises UnknownWordError."""
+    """What the words, joined by `+`, ask for. Raises UnknownWord."""
     behaviour = Behaviour()
     for word in words.split("+"):
         behaviour = _with(behaviour, word)
@@ -117,4 +117,4 @@ def _with(behaviour: Behaviour, word: str) -> Behaviour:
     try:
         return replace(behaviour, ending=Ending(word))
     except ValueError:
-        raise UnknownWordError(word) from None
+        raise UnknownWord(word) from None

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from tasks.providers.sandbox import nvcf, simulation, stream
-from tasks.providers.sandbox.behaviour import Behaviour, Ending, UnknownWordError, of_model
+from tasks.providers.sandbox.behaviour import Behaviour, Ending, UnknownWord, of_model
 from tasks.providers.sandbox.calls import Entry
 from tasks.providers.sandbox.dialects import CONTEXT, Dialect, Refusal
 from tasks.providers.sandbox.state import State
 
-Handler = Callable[[web.Request], Any]
 
-
-class Refused(Exception):  # noqa: N818  # an answer, not an error of ours
+class Refused(Exception):  # an answer, not an error of ours
     """The call ends with an HTTP error."""
 
     def __init__(self, status: int, body: Refusal, headers: dict[str, str] | None = None) -> None:
@@ -34,7 +31,7 @@ class Chat:
         self._state = state
         self._dialect = dialect
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def complete(self, request: web.Request) -> web.StreamResponse:
         """Answer one call, and log how it began and ended."""
         calls = self._state.calls
         request_id = request.headers.get("X-Request-Id", "")
@@ -81,7 +78,7 @@ class Chat:
         control, now = self._state.controls[self._dialect.name], time.monotonic()
         try:
             behaviour = of_model(entry.model)
-        except UnknownWordError:
+        except UnknownWord:
             raise Refused(404, self._dialect.refusal(404, model=entry.model)) from None
         if behaviour.ending in (Ending.NVCF_202, Ending.NVCF_302) and self._dialect.name != "nim":
             raise Refused(404, self._dialect.refusal(404, model=entry.model))

@@ -62,7 +62,7 @@ class Control:
         self.latency_ms = int(said.get("latency_ms", 0))
         self.tokens = whole(said.get("tokens"))
         self.requests, self.spent = Window(window_s), Window(window_s)
-        self.fail = fail_of(said["fail"], now) if said.get("fail") else None
+        self.fail = None if said.get("fail") is None else fail_of(said["fail"], now)
 
     def wait_s(self, now: float, prompt_tokens: int) -> float:
         """Seconds until a call of so many tokens is within the limits; 0 lets it through and counts it."""

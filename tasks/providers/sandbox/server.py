@@ -46,13 +46,13 @@ def application(state: State) -> web.Application:
     """All routes over one state."""
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     for dialect in DIALECTS:
-        app.router.add_post(f"{dialect.base}/chat/completions", Chat(state, dialect))
-        app.router.add_get(f"{dialect.base}/models", Models(dialect))
+        app.router.add_post(f"{dialect.base}/chat/completions", Chat(state, dialect).complete)
+        app.router.add_get(f"{dialect.base}/models", Models(dialect).list)
     queue = nvcf.Queue(state)
     app.router.add_get(nvcf.STATUS_PATH, queue.status)
     app.router.add_get(nvcf.RESULT_PATH, queue.result)
     app.router.add_get("/vllm/health", health)
-    app.router.add_get("/openrouter/api/v1/key", Key(DIALECTS[-1]))
+    app.router.add_get("/openrouter/api/v1/key", Key(DIALECTS[-1]).show)
     desk = Desk(state)
     app.router.add_put("/control", desk.tell)
     app.router.add_put("/control/{dialect}", desk.tell)
@@ -73,7 +73,7 @@ class Models:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> web.Response:
         """The list, or 401."""
         if not self._dialect.admits(request.headers.get("Authorization", "")):
             return unauthorized(self._dialect)
@@ -86,7 +86,7 @@ class Key:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request) -> web.Response:
         """A free-tier key without use."""
         if not self._dialect.admits(request.headers.get("Authorization", "")):
             return unauthorized(self._dialect)

@@ -1,0 +1,156 @@
+"""What every client does with every failure, against a sandbox that speaks its provider's dialect."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tasks.domain import errors
+from tasks.domain.errors import ProviderError
+from tasks.domain.request import ChatRequest, Message
+from tasks.providers.base import Provider
+from tasks.providers.sandbox.dialects import ACCOUNT, USER
+from tasks.providers.sandbox.thread import SandboxThread
+from tests.providers.clients import BASES, MAKERS, a_call, chat
+
+#: What the sandbox is asked to do → what the client raises.
+FAILURES: dict[str, type[ProviderError]] = {
+    "status-400": errors.BadRequest,
+    "status-401": errors.AuthenticationFailed,
+    "status-402": errors.PaymentRequired,
+    "status-403": errors.AccessDenied,
+    "status-404": errors.ModelNotFound,
+    "status-408": errors.ProviderOverloaded,
+    "status-410": errors.ModelRetired,
+    "status-422": errors.BadRequest,
+    "status-429": errors.RateLimited,
+    "status-429-after-2": errors.RateLimited,
+    "status-500": errors.ProviderOverloaded,
+    "status-502": errors.ProviderOverloaded,
+    "status-503": errors.ProviderOverloaded,
+    "status-503-after-2": errors.ProviderOverloaded,
+    "status-504": errors.ProviderOverloaded,
+    "status-529": errors.ProviderOverloaded,
+    "too-long": errors.ContextTooLong,
+    "error-in-200": errors.ProviderOverloaded,
+    "error-in-200-429": errors.RateLimited,
+    "error-in-200-402": errors.PaymentRequired,
+    "drop": errors.ConnectionLost,
+    "cut": errors.ConnectionLost,
+    "broken-json": errors.ConnectionLost,
+    "no-choice": errors.ProviderOverloaded,
+    "no-finish": errors.ProviderOverloaded,
+    "abort": errors.ProviderOverloaded,
+    "filter": errors.BadRequest,
+    "null-content": errors.InvalidResponse,
+    "exhausted": errors.ReasoningExhausted,
+    "no-such-word": errors.ModelNotFound,
+}
+#: Where our own engine means something else by it.
+ENGINE_LOST = {
+    *("status-500", "status-502", "status-504", "status-529", "error-in-200"),
+    *("drop", "cut", "broken-json", "no-choice", "no-finish", "abort"),
+}
+#: The words of each dialect for a prompt that does not fit, which the client passes on.
+TOO_LONG = {
+    "sandbox": "However, you requested 1026.",
+    "vllm": "However, your request has 1026 input tokens.",
+    "nim": "However, your messages resulted in 1026 tokens.",
+    "openrouter": "However, your messages resulted in 1026 tokens.",
+}
+
+
+@pytest.mark.parametrize("words", FAILURES)
+def test_a_failure_has_a_name(client: Provider, words: str) -> None:
+    lost = client.name == "vllm" and words in ENGINE_LOST
+    expected = errors.EngineLost if lost else FAILURES[words]
+    with pytest.raises(ProviderError) as raised:
+        chat(client, words)
+    assert type(raised.value) is expected
+
+
+@pytest.mark.parametrize("words", ["status-429-after-2", "status-503-after-2"])
+def test_the_providers_own_hint_is_kept(client: Provider, words: str) -> None:
+    with pytest.raises(errors.TransientError) as raised:
+        chat(client, words)
+    assert raised.value.retry_after_s == 2
+
+
+@pytest.mark.parametrize("words", [w for w in FAILURES if w.startswith(("status", "error-in-200"))])
+def test_no_account_and_no_key_reaches_a_client(client: Provider, words: str) -> None:
+    with pytest.raises(ProviderError) as raised:
+        chat(client, words)
+    secrets = (ACCOUNT, USER, "nvapi-", "sk-or-", "7c1e9bd2-0a57")
+    assert not [secret for secret in secrets if secret in raised.value.message]
+
+
+def test_an_answer_comes_with_its_usage(client: Provider) -> None:
+    done = chat(client, "echo")
+    assert done.result.content is not None
+    assert done.result.content.startswith("[simulated] ")
+    assert done.result.content.endswith("hello there")
+    assert done.result.finish_reason == "stop"
+    assert done.usage is not None
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens, done.usage.total_tokens) == (2, 4, 6)
+    assert (done.usage.cached_tokens, done.usage.reasoning_tokens) == (0, 0)
+    assert done.model == "sandbox/echo:free"
+
+
+def test_max_tokens_reaches_the_model(client: Provider) -> None:
+    short = ChatRequest(messages=(Message(role="user", content="one two three"),), max_tokens=2)
+    done = chat(client, "echo", request=short)
+    assert done.result.finish_reason == "length"
+    assert done.usage is not None
+    assert done.usage.completion_tokens == 2
+
+
+@pytest.mark.parametrize("words", ["thoughts", "think-tags"])
+def test_thoughts_are_kept_apart(client: Provider, words: str) -> None:
+    done = chat(client, words)
+    assert done.result.reasoning == "simulated thoughts about the question"
+    assert done.result.content is not None
+    assert done.result.content.startswith("[simulated] ")
+
+
+def test_a_tool_call_is_an_answer(client: Provider) -> None:
+    done = chat(client, "tools")
+    assert done.result.content is None
+    assert done.result.finish_reason == "tool_calls"
+    assert done.result.tool_calls[0]["function"]["name"] == "simulated"
+
+
+def test_a_job_and_its_attempt_are_told_upstream(client: Provider, sandbox: SandboxThread) -> None:
+    call = a_call()
+    chat(client, "echo", call)
+    entry = sandbox.state.calls.entries[-1]
+    assert (f"{entry.job_id}.{entry.attempt}", entry.dialect) == (call.request_id, client.name)
+
+
+def test_nobody_listening_is_a_lost_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for name, make in MAKERS.items():
+        expected = errors.EngineLost if name == "vllm" else errors.ConnectionLost
+        with pytest.raises(expected):
+            chat(make(url), "echo")
+
+
+def speaks(client: Provider) -> None:
+    """Raises, or fails, when the client finds another dialect than its own."""
+    chat(client, "echo")
+    with pytest.raises(errors.ContextTooLong) as raised:
+        chat(client, "too-long")
+    assert raised.value.message.endswith(TOO_LONG[client.name])
+    if client.name == "nim":
+        chat(client, "nvcf-202")
+
+
+def test_each_client_speaks_its_dialect(client: Provider) -> None:
+    speaks(client)
+
+
+@pytest.mark.parametrize(("name", "dialect"), [(n, d) for n in MAKERS for d in BASES if n != d])
+def test_the_contract_fails_when_dialects_are_swapped(name: str, dialect: str, sandbox: SandboxThread) -> None:
+    with pytest.raises((ProviderError, AssertionError)):
+        speaks(MAKERS[name](sandbox.url, base=BASES[dialect]))

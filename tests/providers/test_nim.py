@@ -1,0 +1,77 @@
+"""What only NVIDIA does: queued calls, and results that lie elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.domain.errors import InvalidResponse, ProviderOverloaded
+from tasks.providers.nim import NIM
+from tasks.providers.sandbox.thread import SandboxThread
+from tests.providers.clients import a_call, chat, nim
+from tests.providers.wire import GOOD, Line, Wire
+
+
+def test_a_queued_call_is_polled_for(sandbox: SandboxThread) -> None:
+    done = chat(nim(sandbox.url), "nvcf-202+slow-300ms")
+    assert done.result.content is not None
+    assert sandbox.state.counts()["polls"] == 1
+
+
+def test_polling_goes_on_while_the_host_says_202(sandbox: SandboxThread) -> None:
+    """With little time left the polls are held for one second only."""
+    assert chat(nim(sandbox.url), "nvcf-202+slow-1200ms", a_call(timeout_s=1.9)).result.content
+    assert sandbox.state.counts()["polls"] == 2
+
+
+def test_a_large_result_is_fetched_without_the_key(sandbox: SandboxThread) -> None:
+    """The sandbox refuses whoever shows a key at the place where results lie."""
+    assert chat(nim(sandbox.url), "nvcf-302").result.content
+
+
+def client_of(wire: Wire) -> NIM:
+    return NIM(api_key="nvapi-test", base_url=wire.url, nvcf_url=wire.url.removesuffix("/v1"))
+
+
+def answering(wire: Wire, first: bytes, seen: list[bytes], then: bytes = GOOD) -> None:
+    def serve(line: Line) -> None:
+        while request := line.request():
+            seen.append(request)
+            line.send(first if len(seen) == 1 else then)
+
+    wire.handler = serve
+
+
+@pytest.mark.parametrize("ident", ["", "NVCF-REQID: ../../v1/secrets\r\n", "NVCF-REQID: a b\r\n"])
+def test_an_id_that_is_none_is_not_asked_for(wire: Wire, ident: str) -> None:
+    seen: list[bytes] = []
+    answering(wire, f"HTTP/1.1 202 Accepted\r\n{ident}Content-Length: 0\r\n\r\n".encode(), seen)
+    with pytest.raises(InvalidResponse):
+        chat(client_of(wire), "any")
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("location", ["", "Location: file:///etc/passwd\r\n", "Location: ftp://127.0.0.1/\r\n"])
+def test_a_redirect_to_nowhere_safe_is_not_followed(wire: Wire, location: str) -> None:
+    seen: list[bytes] = []
+    answering(wire, f"HTTP/1.1 302 Found\r\n{location}Content-Length: 0\r\n\r\n".encode(), seen)
+    with pytest.raises(InvalidResponse):
+        chat(client_of(wire), "any")
+    assert len(seen) == 1
+
+
+def test_a_redirect_on_the_same_host_keeps_the_key(wire: Wire) -> None:
+    seen: list[bytes] = []
+    answering(wire, b"HTTP/1.1 302 Found\r\nLocation: /results/1\r\nContent-Length: 0\r\n\r\n", seen)
+    assert chat(client_of(wire), "any").result.content == "fine"
+    assert seen[1].startswith(b"GET /results/1 ")
+    assert b"Authorization: Bearer nvapi-test" in seen[1]
+
+
+def test_a_queued_call_that_got_lost_is_tried_again(wire: Wire) -> None:
+    seen: list[bytes] = []
+    gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    answering(wire, b"HTTP/1.1 202 Accepted\r\nNVCF-REQID: 1-2\r\nContent-Length: 0\r\n\r\n", seen, then=gone)
+    with pytest.raises(ProviderOverloaded):
+        chat(client_of(wire), "any")
+    assert seen[1].startswith(b"GET /v2/nvcf/pexec/status/1-2 ")
+    assert b"NVCF-POLL-SECONDS: " in seen[1]

@@ -1,0 +1,55 @@
+"""What only OpenRouter does: free variants, its headers, its way to tell when a limit ends."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tasks.domain.errors import PaymentRequired, RateLimited
+from tasks.providers.openrouter import OpenRouter, until_reset_s
+from tasks.providers.sandbox.thread import SandboxThread
+from tests.providers.clients import BASES, HELLO, a_call, chat, openrouter
+from tests.providers.wire import GOOD, Line, Wire
+
+
+@pytest.mark.parametrize("model", ["sandbox/echo", "sandbox/echo:free:online", "sandbox/free", ":free "])
+def test_a_paid_model_is_refused_before_a_byte_is_sent(sandbox: SandboxThread, model: str) -> None:
+    with pytest.raises(PaymentRequired):
+        openrouter(sandbox.url).complete(model, HELLO, a_call())
+    assert sandbox.state.counts()["calls"] == 0
+
+
+def test_a_paid_model_is_allowed_on_request(sandbox: SandboxThread) -> None:
+    base_url = sandbox.url + BASES["openrouter"]
+    client = OpenRouter(base_url=base_url, api_key="sk-or-test", allow_paid=True)
+    assert client.complete("sandbox/echo", HELLO, a_call()).result.content
+
+
+def test_openrouter_is_told_who_calls(wire: Wire) -> None:
+    seen: list[bytes] = []
+
+    def serve(line: Line) -> None:
+        seen.append(line.request())
+        line.send(GOOD)
+
+    wire.handler = serve
+    client = OpenRouter(base_url=wire.url, api_key="sk-or-test", referer="https://example.org", title="Ours")
+    chat(client, "any")
+    assert b"HTTP-Referer: https://example.org\r\n" in seen[0]
+    assert b"X-OpenRouter-Title: Ours\r\n" in seen[0]
+    assert b"Authorization: Bearer sk-or-test\r\n" in seen[0]
+
+
+def test_its_own_rate_limit_tells_its_end(sandbox: SandboxThread) -> None:
+    requests.put(f"{sandbox.url}/control/openrouter", json={"rpm": 1}, timeout=5).raise_for_status()
+    client = openrouter(sandbox.url)
+    chat(client, "echo")
+    with pytest.raises(RateLimited) as raised:
+        chat(client, "echo")
+    assert raised.value.retry_after_s is not None
+    assert 55 < raised.value.retry_after_s <= 60.1
+
+
+@pytest.mark.parametrize(("reset", "wait_s"), [("", None), ("soon", None), ("1", 0.0), ("9" * 15, 86_400.0)])
+def test_a_reset_in_milliseconds(reset: str, wait_s: float | None) -> None:
+    assert until_reset_s(reset) == wait_s

@@ -1,0 +1,130 @@
+"""Error answers: hints, wording, and what must not be passed on."""
+
+from __future__ import annotations
+
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+
+from tasks.domain import errors
+from tasks.providers.refusals import MESSAGE_MAX, masked, message, refusal, retry_after_s
+from tasks.providers.transport import Answer
+
+
+def refused(status: int, body: object = None, **headers: str) -> errors.ProviderError:
+    answer = Answer(status=status, headers=headers, body=json.dumps(body).encode())
+    return refusal(answer, provider="nim", model="m")
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [
+        ("2", 2.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("1e9", 86_400.0),
+        ("", None),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+    ],
+)
+def test_retry_after_in_seconds(value: str, wait_s: float | None) -> None:
+    assert retry_after_s({"Retry-After": value}) == wait_s
+
+
+def test_retry_after_as_a_date() -> None:
+    wait_s = retry_after_s({"Retry-After": formatdate(time.time() + 60, usegmt=True)})
+    assert wait_s is not None
+    assert 58 < wait_s <= 60
+    assert retry_after_s({"Retry-After": formatdate(time.time() - 60, usegmt=True)}) == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This model's maximum context length is 1024 tokens. However, you requested 2000 tokens",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 1024.",
+        "input length exceeds maximum context length",
+        "The prompt is too long for the available context",
+        "context_length_exceeded",
+        "Prompt length (9000) exceeds maximum input length (8192)",
+        "default_max_tokens (-5): prompt length plus max_num_tokens exceeds the context window",
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_recognised(said: str) -> None:
+    assert type(refused(400, {"error": {"message": said}})) is errors.ContextTooLong
+
+
+def test_another_bad_parameter_is_not_taken_for_a_long_prompt() -> None:
+    said = "temperature must be non-negative; got -1.0 (context: sampling parameters)"
+    assert type(refused(400, {"error": {"message": said}})) is errors.BadRequest
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "why"}},
+        {"error": "why"},
+        {"message": "why"},
+        {"detail": "why"},
+        {"detail": [{"loc": ["body"], "msg": "why", "input": "the prompt"}]},
+        {"status": 400, "title": "why"},
+        {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"why"}}'}}},
+        {"error": {"message": "Provider returned error", "metadata": {"raw": "why"}}},
+    ],
+)
+def test_the_reason_is_found_in_every_shape(body: object) -> None:
+    assert message(json.dumps(body).encode()) == "why"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff\xfe", b"[" * 100_000, b"null", b"3"])
+def test_a_body_that_is_no_error_object_says_nothing(body: bytes) -> None:
+    assert message(body) == ""
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "nvapi-Ab_cd-1234",
+        "sk-or-v1-0123456789abcdef",
+        "sk-proj-abcdef",
+        "org-1a2b3c4d",
+        "user_2aBcDeFgHiJkLmNo",
+        "7c1e9bd2-0a57-4f7f-9d1c-3a2b1c0d9e8f",
+        "Kx7aB2mQ9tLw4ZpR8vYc3NdE6sHf1GjU5iOk0TbVqXyP",
+    ],
+)
+def test_keys_and_account_ids_are_blanked(secret: str) -> None:
+    assert secret not in masked(f"Not allowed for {secret}, sorry")
+    assert masked(f"Not allowed for {secret}, sorry").endswith(", sorry")
+
+
+def test_whatever_is_called_an_account_is_blanked() -> None:
+    assert masked("Not found for account 'acme'") == "Not found for account ***"
+
+
+def test_ordinary_words_stay() -> None:
+    said = "user-provided max_tokens=5000 is too large for gpt-oss-120b, see risk-adjusted task-list"
+    assert masked(said) == said
+
+
+def test_a_long_reason_is_cut() -> None:
+    assert len(masked("word " * 1000)) == MESSAGE_MAX
+
+
+def test_a_retired_model_tells_since_when() -> None:
+    error = refused(410, {"detail": "Model has reached its end of life on 2025-11-30T00:00:00Z for account 'x'"})
+    assert error.message == "nim has retired model 'm' on 2025-11-30"
+
+
+@pytest.mark.parametrize("status", [204, 301, 307])
+def test_a_success_or_redirect_that_is_no_answer_is_invalid(status: int) -> None:
+    assert type(refused(status)) is errors.InvalidResponse
+
+
+@pytest.mark.parametrize("status", [405, 409, 413, 415])
+def test_other_client_errors_are_bad_requests(status: int) -> None:
+    assert type(refused(status)) is errors.BadRequest
