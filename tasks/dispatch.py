@@ -81,7 +81,7 @@ def list_jobs(
     owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None
 ) -> tuple[list[Job], bool]:
     """An owner's jobs, newest first, from behind the job `after`; and whether there are more. Raises Unavailable."""
-    return jobs.default().list(owner, status=status, model=model, limit=limit, after=after)
+    return jobs.default().page(owner, status=status, model=model, limit=limit, after=after)
 
 
 def cancel(job_id: str, owner: str) -> Job:

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 
 import structlog
 
-from tasks import attempt, logs, process, publish, settlement
+from tasks import attempt, logs, process, settlement
 from tasks.providers.base import DEADLINE, Call
 from tasks.serving import Serving
 from tasks.store import jobs
@@ -63,7 +63,7 @@ def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> No
         if exitcode != 0:
             log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
             reason = f"its own process ended with {exitcode}"
-            publish.send(settlement.patiently(lambda: records.charge_crash(claim, reason)) or ())
+            settlement.charge(records, claim, reason)
     elif call.why_cut == process.DRAIN:
         settlement.release(records, claim, suspect=True)
     elif call.why_cut == DEADLINE:

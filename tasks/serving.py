@@ -12,7 +12,7 @@ from tasks.catalog import DEFAULT, models
 from tasks.providers.base import Provider
 from tasks.providers.nim import NIM
 from tasks.providers.openrouter import OpenRouter
-from tasks.providers.sandbox_client import Sandbox
+from tasks.providers.sandbox_client import SandboxClient
 from tasks.providers.vllm import VLLM
 from tasks.settings import Settings
 
@@ -93,17 +93,15 @@ MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
     ),
     "openrouter": lambda s, url: OpenRouter(
         base_url=url,
-        api_key=_secret(s.openrouter_api_key.get_secret_value()),
+        api_key=s.openrouter_api_key.get_secret_value(),
         allow_paid=s.allow_paid,
         concurrency=s.api_concurrency,
         connect_timeout_s=s.connect_timeout_s,
     ),
-    "sandbox": lambda s, url: Sandbox(
+    "sandbox": lambda s, url: SandboxClient(
         base_url=url, concurrency=s.api_concurrency, connect_timeout_s=s.connect_timeout_s
     ),
-    "vllm": lambda s, url: VLLM(
-        base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s
-    ),
+    "vllm": lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),
 }
 
 

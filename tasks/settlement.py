@@ -68,10 +68,13 @@ def release(
 ) -> bool:
     """Give a job up uncharged: it lines up again at once, or after `delay_s`. False when it is not ours any more."""
     return _sent(
-        patiently(
-            lambda: jobs.put_back(claim, outcome="released", reason=reason, delay_s=delay_s, suspect=suspect)
-        )
+        patiently(lambda: jobs.put_back(claim, outcome="released", reason=reason, delay_s=delay_s, suspect=suspect))
     )
+
+
+def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
+    """Charge a job with the death of the process that ran it alone. False when it is not ours any more."""
+    return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
 def fail(jobs: Jobs, claim: Claim, code: str, message: str) -> bool:
@@ -108,9 +111,7 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> b
     match error:
         case RateLimited():
             hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
-            back = jobs.put_back(
-                claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s
-            )
+            back = jobs.put_back(claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s)
         case EngineAway():
             back = jobs.put_back(claim, outcome="engine_away", reason=error.message, delay_s=ENGINE_AWAY_S)
         case EngineLost() if claim.engine_losses >= ALONE_AFTER_LOSSES:

@@ -101,4 +101,4 @@ class Job:
 
 def from_ms(ms: int | float | str | None) -> datetime | None:
     """Milliseconds since the epoch → an aware UTC datetime."""
-    return None if ms in (None, "") else datetime.fromtimestamp(float(ms) / 1000, UTC)  # type: ignore[arg-type]
+    return None if ms in (None, "") else datetime.fromtimestamp(float(ms) / 1000, UTC)

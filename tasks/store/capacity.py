@@ -1,4 +1,4 @@
-"""Whether Redis has room for one more job. What was accepted must be finishable, so accepting stops before it is full."""
+"""Whether Redis has room for one more job. What was accepted must be finishable: accepting stops before it is full."""
 
 from __future__ import annotations
 

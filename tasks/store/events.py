@@ -50,7 +50,7 @@ class Listener:
                 self._stopped.wait(RECONNECT_S)
 
     def _listen(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
             pubsub.subscribe(self._channel)
             if self._missed is not None:
                 self._missed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from typing import cast
 
 from redis import Redis
 
@@ -68,7 +69,7 @@ class Fleet:
         with renamed():
             seconds, micros = self._redis.time()
             now = seconds + micros / 1e6
-            names = self._redis.zrangebyscore(keys.WORKERS, (now - self._lease_s) * 1000, "+inf")
+            names = cast(list[str], self._redis.zrangebyscore(keys.WORKERS, (now - self._lease_s) * 1000, "+inf"))
             pipe = self._redis.pipeline(transaction=False)
             for name in names:
                 pipe.hgetall(keys.worker(name))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 
@@ -99,35 +99,37 @@ class Jobs:
         Raises IdempotencyMismatch when the key was used with another payload.
         """
         idem = keys.idempotency(new.owner, new.idempotency_key) if new.idempotency_key else ""
-        head = [new.job_id, new.fingerprint, IDEMPOTENCY_TTL_S, int(new.expires_in_s * 1000), int(new.list_age_s * 1000)]
+        head = [
+            new.job_id,
+            new.fingerprint,
+            IDEMPOTENCY_TTL_S,
+            int(new.expires_in_s * 1000),
+            int(new.list_age_s * 1000),
+        ]
         pairs = [part for pair in new.fields.items() for part in pair]
-        answer = self.scripts.call(
-            "accept", [keys.job(new.job_id), idem, keys.owner_jobs(new.owner)], [*head, *pairs]
-        )
+        answer = self.scripts.call("accept", [keys.job(new.job_id), idem, keys.owner_jobs(new.owner)], [*head, *pairs])
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
         if answer[0] == "replayed":
             return Accepted(job_id=answer[1], message=None)
         message = Message(job_id=new.job_id, epoch=0, queue=new.queue, priority=new.priority)
-        return Accepted(
-            job_id=new.job_id, message=message, created_ms=int(answer[2]), expires_ms=int(answer[3])
-        )
+        return Accepted(job_id=new.job_id, message=message, created_ms=int(answer[2]), expires_ms=int(answer[3]))
 
     def wait_for_disk(self) -> None:
         """Return when all that was written so far is on disk. Raises Unavailable when it is not in time."""
         with renamed():
-            local, _replicas = self.redis.execute_command("WAITAOF", 1, 0, FSYNC_TIMEOUT_MS)
+            local, _replicas = self.redis.waitaof(1, 0, FSYNC_TIMEOUT_MS)
         if local < 1:
             raise Unavailable("Redis could not write to disk in time", retry_after_s=RETRY_AFTER_S)
 
     def find(self, job_id: str, owner: str) -> Job | None:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""
         with renamed():
-            values = self.redis.hmget(keys.job(job_id), record.VISIBLE)
+            values = cast(list[str | None], self.redis.hmget(keys.job(job_id), record.VISIBLE))
         job = record.job(job_id, dict(zip(record.VISIBLE, values, strict=True)))
         return job if job is not None and job.owner == owner else None
 
-    def list(
+    def page(
         self, owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None
     ) -> tuple[list[Job], bool]:
         """An owner's jobs, newest first, from behind `after`; and whether there are more."""

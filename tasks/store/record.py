@@ -103,11 +103,11 @@ class Listing:
         self, *, status: Status | None, model: str | None, limit: int, after: str | None
     ) -> tuple[list[Job], bool]:
         """At most `limit` jobs behind `after` that match; and whether there are more. Unknown `after`: from the top."""
-        rank = self._redis.zrevrank(self._index, after) if after else None
+        rank = cast(int | None, self._redis.zrevrank(self._index, after)) if after else None
         start = 0 if rank is None else rank + 1
         found: list[Job] = []
         while len(found) <= limit:
-            ids = self._redis.zrevrange(self._index, start, start + PAGE - 1)
+            ids = cast(list[str], self._redis.zrevrange(self._index, start, start + PAGE - 1))
             gone, jobs = self._read(ids)
             found += [j for j in jobs if (status in (None, j.status)) and (model in (None, j.model))]
             start += len(ids) - len(gone)

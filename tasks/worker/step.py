@@ -23,10 +23,10 @@ def _configure_logging(**_: Any) -> None:
     logs.configure()
 
 
-class Duties(bootsteps.StartStopStep):  # type: ignore[misc]
+class Duties(bootsteps.StartStopStep):
     """Everything beside tasks. Started before the consumer, so that nothing is popped by a worker nobody knows of."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **_: Any) -> None:
         here = settings.get()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
 from tasks.domain.job import Status
@@ -65,6 +65,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     # ---- clients ----
 
+    @precondition(lambda self: len(self.seen) < 4)
     @rule(target=jobs_made, sent=st.booleans())
     def accept(self, sent: bool) -> str:
         job_id = f"job_{secrets.token_hex(16)}"
@@ -97,10 +98,23 @@ class Lifecycle(RuleBasedStateMachine):
 
     # ---- workers ----
 
-    @rule(place=st.integers(0, 99), may_isolate=st.booleans())
-    def deliver(self, place: int, may_isolate: bool) -> None:
+    @rule(place=st.integers(0, 99), may_isolate=st.booleans(), again=st.booleans())
+    def deliver(self, place: int, may_isolate: bool, again: bool) -> None:
+        """With `again` the broker keeps the message and will deliver it once more."""
         if self.broker:
-            self.claim(self.take(place), may_isolate)
+            message = self.broker[place % len(self.broker)] if again else self.take(place)
+            self.claim(message, may_isolate)
+
+    @rule()
+    def deliver_all(self) -> None:
+        while self.broker:
+            self.claim(self.take(0))
+
+    def checked(self, claim: Claim, written: bool, ends: bool = True) -> None:
+        """Only who holds the newest claim may write, and only while the job is neither over nor taken away."""
+        seen = self.seen[claim.job_id]
+        assert not written or claim.fence == seen.epoch, "a stale fence was let through"
+        seen.settled += written and ends
 
     def claim(self, message: Message, may_isolate: bool = True) -> Claim | None:
         claim = self.jobs.claim(
@@ -108,6 +122,7 @@ class Lifecycle(RuleBasedStateMachine):
             servings=[(QUEUE, LIMIT, "model")],
         )  # fmt: skip
         if claim is not None:
+            assert message.epoch == int(claim.fence) - 1, "a stale message was let through"
             self.seen[message.job_id].claims.append(claim)
         return claim
 
@@ -115,7 +130,7 @@ class Lifecycle(RuleBasedStateMachine):
     def settle(self, job_id: str, which: int, status: Status) -> None:
         """By the present holder or by one that was given up long ago."""
         if claim := self.some_claim(job_id, which):
-            self.seen[job_id].settled += self.jobs.settle(claim, status, outcome=status.value)
+            self.checked(claim, self.jobs.settle(claim, status, outcome=status.value))
 
     @rule(
         job_id=jobs_made,
@@ -126,12 +141,16 @@ class Lifecycle(RuleBasedStateMachine):
     )
     def put_back(self, job_id: str, which: int, how: dict[str, Any]) -> None:
         if claim := self.some_claim(job_id, which):
-            self.send(self.jobs.put_back(claim, outcome="put_back", reason="test", **how))
+            back = self.jobs.put_back(claim, outcome="put_back", reason="test", **how)
+            self.checked(claim, back is not None, ends=False)
+            self.send(back)
 
     @rule(job_id=jobs_made, which=st.integers(0, 9))
     def crash_in_isolation(self, job_id: str, which: int) -> None:
         if claim := self.some_claim(job_id, which):
-            self.send(self.jobs.charge_crash(claim, "test"))
+            back = self.jobs.charge_crash(claim, "test")
+            self.checked(claim, back is not None, ends=False)
+            self.send(back)
 
     @rule(place=st.integers(0, 99))
     def resend_while_draining(self, place: int) -> None:
@@ -202,7 +221,8 @@ class Lifecycle(RuleBasedStateMachine):
             while self.broker:
                 message = self.take(0)
                 if claim := self.claim(message):
-                    self.seen[message.job_id].settled += self.jobs.settle(claim, Status.COMPLETED, outcome="completed")
+                    self.seen[message.job_id].epoch = claim.fence
+                    self.checked(claim, self.jobs.settle(claim, Status.COMPLETED, outcome="completed"))
             self.watched_and_final()
         raise AssertionError("some jobs never ended")
 
@@ -213,7 +233,7 @@ def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
     )  # fmt: skip
