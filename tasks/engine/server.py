@@ -1,0 +1,221 @@
+"""One supervised `vllm serve`: started, watched, restarted with backoff, drained."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from tasks.engine.claim import Claim
+from tasks.engine.config import EngineConfig, State
+from tasks.engine.probe import Answer, Liveness, Probe
+from tasks.engine.process import EngineProcess
+from tasks.engine.traces import Traces
+
+log = structlog.get_logger()
+
+#: How often a loading engine is asked whether it is ready.
+LOADING_POLL_S = 0.25
+#: Between a failed probe and the next one.
+DOUBT_S = 0.5
+#: An engine that was ready for so long starts again with the shortest backoff.
+STEADY_S = 60
+#: What a first start is taken to need, until one was measured (tiny models 20 to 30 s, real ones minutes).
+FIRST_START_S = 60.0
+#: What `stop` may take beyond its grace.
+KILL_S = 5
+
+
+class Engine:
+    """The engine of one device. All methods may be called from any thread; none of them raises.
+
+    `on_state` is told of every change, from the supervisor's thread or from `stop`'s caller, and must not block. Where
+    two changes come at once, `state` is the truth.
+    """
+
+    def __init__(self, config: EngineConfig, *, on_state: Callable[[State], None]) -> None:
+        self.config = config
+        self.state = State.STOPPED
+        #: http://127.0.0.1:port while READY or DRAINING; another port after each restart.
+        self.base_url: str | None = None
+        #: How long the last successful start took.
+        self.loading_s: float | None = None
+        #: Why the last engine was lost, for people.
+        self.why_lost: str | None = None
+        self._on_state = on_state
+        self._claim = Claim(config.run_dir)
+        self._process: EngineProcess | None = None
+        self._supervisor: threading.Thread | None = None
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._halt = threading.Event()
+        self._suspected = False
+        self._heard_at = 0.0
+        self._started_at = 0.0
+        self._ready_at: float | None = None
+
+    # ---- for the worker -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to supervise; returns at once. Nothing if it is being supervised already."""
+        with self._lock:
+            if self._supervisor is not None:
+                return
+            self._halt.clear()
+            self._supervisor = threading.Thread(target=self._supervise, name="engine", daemon=True)
+            self._supervisor.start()
+
+    def stop(self, grace_s: float) -> None:
+        """End it; returns when it is gone, after `grace_s` + 5 s at the latest. Safe to repeat.
+
+        A ready engine refuses new requests and gets `grace_s` to finish those in flight; it is killed after that. Any
+        other is killed at once.
+        """
+        deadline = time.monotonic() + grace_s + KILL_S
+        with self._lock:
+            supervisor, process = self._supervisor, self._process
+            drains = self.state is State.READY and grace_s > 0
+            first = not self._halt.is_set()
+            self._halt.set()
+        if supervisor is None:
+            return
+        self._wake.set()
+        if process is not None and first:
+            if drains:
+                self._enter(State.DRAINING)
+                process.ask_to_end()
+                process.wait(grace_s)
+            process.clear()
+        supervisor.join(max(0.0, deadline - time.monotonic()))
+
+    def suspect(self) -> None:
+        """A caller lost a request: probe now, not at the next interval."""
+        if self.state is State.READY:
+            self._suspected = True
+            self._wake.set()
+
+    def alive_hint(self) -> None:
+        """A caller just got an answer: as good as a probe."""
+        self._heard_at = time.monotonic()
+
+    @property
+    def ready_in_s(self) -> float:
+        """An estimate of how long until READY; 0 when it is."""
+        if self.state is State.READY:
+            return 0.0
+        elapsed = time.monotonic() - self._started_at if self.state is State.LOADING else 0.0
+        return max(1.0, (self.loading_s or FIRST_START_S) - elapsed)
+
+    # ---- the supervisor -----------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        backoff_s = self.config.backoff_s
+        while not self._halt.is_set():
+            self._ready_at = None
+            self.why_lost = self._run()
+            if self._ready_at is not None and time.monotonic() - self._ready_at > STEADY_S:
+                backoff_s = self.config.backoff_s
+            if not self._halt.is_set():
+                self._enter(State.BROKEN)
+                log.warning("engine.lost", device=self.config.device, why=self.why_lost, retry_in_s=backoff_s)
+            self._halt.wait(backoff_s)
+            backoff_s = min(backoff_s * 2, self.config.backoff_cap_s)
+        self._claim.release()
+        self._enter(State.STOPPED)
+        with self._lock:
+            self._supervisor = None
+
+    def _run(self) -> str:
+        """One life of the engine; returns why it ended."""
+        try:
+            if (process := self._spawn()) is None:
+                return "stopped"
+            try:
+                return self._load(process) or self._watch(process)
+            finally:
+                self._bury(process)
+        except OSError as error:
+            return str(error)
+
+    def _spawn(self) -> EngineProcess | None:
+        self._claim.take()
+        if killed := Traces(self.config.run_dir).clear():
+            log.warning("engine.orphans_killed", device=self.config.device, processes=killed)
+        with self._lock:  # `stop` sees either no process, or this one
+            if self._halt.is_set():
+                return None
+            self._started_at = time.monotonic()
+            self._suspected = False
+            self._process = EngineProcess(self.config, on_exit=self._wake.set)
+        self._enter(State.LOADING)
+        log.info("engine.loading", device=self.config.device, model=self.config.model, port=self._process.port)
+        return self._process
+
+    def _load(self, process: EngineProcess) -> str | None:
+        """Wait until it answers; returns why it will not."""
+        probe = self._probe(process)
+        while (elapsed_s := time.monotonic() - self._started_at) < self.config.start_timeout_s:
+            if why := self._ended(process):
+                return why
+            if probe.is_up() and probe.ask() is Answer.GOOD:
+                self._be_ready(process, elapsed_s)
+                return None
+            self._pause(LOADING_POLL_S)
+        return f"not ready after {self.config.start_timeout_s:.0f} s"
+
+    def _be_ready(self, process: EngineProcess, elapsed_s: float) -> None:
+        process.note_shared_memory()
+        self.loading_s = elapsed_s
+        self.base_url = process.base_url
+        self._heard_at = self._ready_at = time.monotonic()
+        self._enter(State.READY)
+        log.info("engine.ready", device=self.config.device, model=self.config.model, loading_s=round(elapsed_s, 1))
+
+    def _watch(self, process: EngineProcess) -> str:
+        """Wait until it is lost; returns how."""
+        liveness = Liveness(self._probe(process), lambda: self._heard_at)
+        while True:
+            self._pause(DOUBT_S if liveness.in_doubt else self.config.probe_interval_s)
+            if why := self._ended(process):
+                return why
+            suspected, self._suspected = self._suspected, False
+            quiet_s = time.monotonic() - self._heard_at
+            if (suspected or liveness.in_doubt or quiet_s >= self.config.probe_interval_s) and not liveness.check():
+                return self._ended(process) or "it does not answer any more"
+
+    def _ended(self, process: EngineProcess) -> str | None:
+        if self._halt.is_set():
+            return "stopped"
+        status = process.exit_status
+        return None if status is None else f"it ended with status {status}; see {self.config.run_dir / 'engine.log'}"
+
+    def _bury(self, process: EngineProcess) -> None:
+        self._enter(State.BROKEN)  # before the killing, which may take seconds: nobody shall send anything meanwhile
+        if self._halt.is_set():
+            process.wait()  # `stop` drains and kills; the engine would take the end of this thread for a second SIGTERM
+        process.clear()
+        with self._lock:
+            self._process = None
+
+    def _probe(self, process: EngineProcess) -> Probe:
+        return Probe(process.base_url, served_name=self.config.served_names[0], timeout_s=self.config.probe_timeout_s)
+
+    def _pause(self, seconds: float) -> None:
+        """Until the time is up or somebody calls: `stop`, `suspect`, the engine's end."""
+        if not self._halt.is_set() and not self._suspected:
+            self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _enter(self, state: State) -> None:
+        with self._lock:
+            if state is self.state or (self._halt.is_set() and state not in (State.DRAINING, State.STOPPED)):
+                return
+            self.state = state
+            if state not in (State.READY, State.DRAINING):
+                self.base_url = None
+        try:
+            self._on_state(state)
+        except Exception:
+            log.exception("engine.listener_failed", state=state)
