@@ -27,10 +27,12 @@ HOSTS = 4
 class Exchange:
     """One request and its answer: the call they belong to, and how far the connection came with them."""
 
-    __slots__ = ("answered", "call", "fresh", "reused", "sent_at")
+    __slots__ = ("answered", "call", "fresh", "patience_s", "reused", "sent_at")
 
     def __init__(self, call: Call, *, fresh: bool = False) -> None:
         self.call = call
+        #: How long the socket may make no progress, once connected.
+        self.patience_s = 0.0
         #: Whether only a new connection will do.
         self.fresh = fresh
         self.reused = False
@@ -71,6 +73,7 @@ class _Carrier(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self._served = False
+        self.sock.settimeout(_here.exchange.patience_s)
         self._lend()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -78,6 +81,9 @@ class _Carrier(HTTPConnection):
         exchange.reused = self.sock is not None and self._served
         if exchange.reused:
             self._lend()
+        if self.sock is not None:
+            # urllib3 would send under the connect timeout, which is too short for large images on a slow line.
+            self.timeout = exchange.patience_s
         exchange.sent_at = time.monotonic()
         super().request(*args, **kwargs)
 

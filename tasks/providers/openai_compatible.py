@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from tasks.domain.errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
@@ -14,6 +16,8 @@ from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
 CONNECT_TIMEOUT_S = 5.0
+
+log = structlog.get_logger()
 
 
 class OpenAICompatible:
@@ -47,6 +51,7 @@ class OpenAICompatible:
         body = json.dumps(self.payload(model, request)).encode()
         answer = self.ask(body, call)
         if answer.status != 200:
+            self._note(answer, model, call)
             raise self.refusal(answer, model)
         return self.read(answer, model)
 
@@ -73,6 +78,13 @@ class OpenAICompatible:
         if refused := error_in_success(body):
             raise self.refusal(refused, model)
         return answers.completion(body, model=model)
+
+    def _note(self, answer: Answer, model: str, call: Call) -> None:
+        if answer.status in refusals.ABOUT_ACCOUNT:
+            # The operator must see what the client may not.
+            said = refusals.masked(refusals.message(answer.body))
+            where = {"provider": self.name, "model": model, "request_id": call.request_id}
+            log.warning("provider.refused", status=answer.status, detail=said, **where)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -70,9 +70,10 @@ class Transport:
         left_s = call.remaining_s()
         if left_s <= 0:
             raise TimeoutError("the call's time is over")
+        exchange.patience_s = left_s + READ_MARGIN_S
         carry(exchange)
         try:
-            timeout = (min(self._connect_timeout_s, left_s), left_s + READ_MARGIN_S)
+            timeout = (min(self._connect_timeout_s, left_s), exchange.patience_s)
             response = self._adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies={})
             body = response.raw.read(decode_content=True)
         finally:

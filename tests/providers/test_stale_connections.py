@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tasks.domain.errors import CallCut, ConnectionLost
+from tasks.domain.request import ChatRequest, Message
 from tasks.providers.base import Provider
 from tasks.providers.sandbox_client import SandboxClient
 from tasks.providers.transport import STALE_WITHIN_S
@@ -122,3 +123,18 @@ def test_a_drip_of_bytes_is_cut_like_silence(wire: Wire) -> None:
     with pytest.raises(CallCut):
         chat(client_of(wire), "any", call)
     assert time.monotonic() - started < 1
+
+
+def test_a_large_body_on_a_slow_line_has_the_calls_time_not_the_connect_timeout(wire: Wire) -> None:
+    def serve(line: Line) -> None:
+        while True:
+            time.sleep(0.3)
+            line.request()
+            line.send(GOOD)
+
+    wire.handler = serve
+    client = SandboxClient(base_url=wire.url, connect_timeout_s=0.1)
+    large = ChatRequest(messages=(Message(role="user", content="x" * 20_000_000),))
+    for _ in ("fresh", "reused"):
+        assert chat(client, "any", request=large).result.content == "fine"
+    assert wire.accepted == 1

@@ -36,9 +36,11 @@ class Line:
         head, _, body = data.partition(b"\r\n\r\n")
         lines = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         size = int(lines[0].split(b":")[1]) if lines else 0
-        while len(body) < size:
-            body += self.sock.recv(65536)
-        return head + b"\r\n\r\n" + body
+        pieces, missing = [body], size - len(body)
+        while missing > 0 and (more := self.sock.recv(1 << 20)):
+            pieces.append(more)
+            missing -= len(more)
+        return head + b"\r\n\r\n" + b"".join(pieces)
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)

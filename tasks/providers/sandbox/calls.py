@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+#: So many of the latest calls stay in memory: the sandbox may serve a long time when no provider is configured.
+KEPT = 100_000
 
 
 @dataclass(kw_only=True)
@@ -39,11 +42,14 @@ class Entry:
 
 
 class Calls:
-    """All calls since the start or the last reset. `file` gets one line when a call arrives and one when it ends."""
+    """The calls since the start or the last reset: counts of all, entries of the latest.
+
+    `file` gets one line when a call arrives and one when it ends.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
-        self.entries: list[Entry]
-        self.in_flight = self.peak_in_flight = self._polls = 0
+        self.entries: deque[Entry]
+        self.in_flight = self.peak_in_flight = self._arrived = self._polls = 0
         self.reset()
         self._born = time.monotonic()
         # One write per line straight to the descriptor: what was said before a kill -9 is in the file.
@@ -52,8 +58,9 @@ class Calls:
     def arrived(self, *, dialect: str, path: str, request_id: str, poll: bool = False) -> Entry:
         """A call has come in; its model is filled in when known."""
         job_id, attempt = split(request_id)
+        self._arrived += 1
         entry = Entry(
-            seq=len(self.entries) + 1,
+            seq=self._arrived,
             dialect=dialect,
             path=path,
             model="",
@@ -95,13 +102,13 @@ class Calls:
             os.write(self._fd, (json.dumps({"event": event, **vars(entry)}) + "\n").encode())
 
     def since(self, seq: int) -> list[dict[str, Any]]:
-        """The calls with a higher number than `seq`, oldest first."""
-        return [asdict(entry) for entry in self.entries[seq:]]
+        """The calls with a higher number than `seq`, oldest first, as far as they are kept."""
+        return [asdict(entry) for entry in self.entries if entry.seq > seq]
 
     def counts(self) -> dict[str, Any]:
         """The calls by outcome, status and dialect. `calls` are model calls; polls for queued ones are apart."""
         return {
-            "calls": len(self.entries) - self._polls,
+            "calls": self._arrived - self._polls,
             "polls": self._polls,
             "answered": self._outcomes["answered"],
             "aborted": self._outcomes["aborted"],
@@ -117,9 +124,9 @@ class Calls:
 
     def reset(self) -> None:
         """Forget all calls. The file keeps its lines; calls in flight stay in flight."""
-        self.entries = []
+        self.entries = deque(maxlen=KEPT)
         self.peak_in_flight = self.in_flight
-        self._polls = self._violations = self._prompt_tokens = self._completion_tokens = 0
+        self._arrived = self._polls = self._violations = self._prompt_tokens = self._completion_tokens = 0
         self._outcomes: Counter[str] = Counter()
         self._statuses: Counter[str] = Counter()
         self._dialects: Counter[str] = Counter()

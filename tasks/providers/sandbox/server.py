@@ -128,4 +128,4 @@ class Desk:
         """The calls after number `since`, and the number to ask from next time."""
         since = int(request.query.get("since", 0))
         calls = self._state.calls.since(since)
-        return web.json_response({"calls": calls, "next": since + len(calls)})
+        return web.json_response({"calls": calls, "next": calls[-1]["seq"] if calls else since})
