@@ -1,0 +1,37 @@
+"""The door for `/readyz`: whether jobs can be accepted, and who is there to do them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks import serving, settings
+from tasks.serving import GPU
+from tasks.store import capacity, fleet
+from tasks.store.fleet import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Providers:
+    """The providers behind each mode, in the order in which they are asked."""
+
+    gpu: tuple[str, ...]
+    api: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """Jobs can be accepted. Workers and providers are told, but a job may wait for them."""
+
+    status: str
+    redis: str
+    workers: list[Worker]
+    providers: Providers
+
+
+def readiness() -> Readiness:
+    """What is there. Raises Unavailable when Redis is away or has no room for more jobs."""
+    workers = fleet.default().workers()
+    capacity.default().reserve(0)
+    gpu = (serving.local(settings.get()).provider,) if any(one.serves(GPU) for one in workers) else ()
+    api = tuple(one.provider for one in serving.hosted(settings.get()))
+    return Readiness(status="ready", redis="ok", workers=workers, providers=Providers(gpu=gpu, api=api))

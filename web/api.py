@@ -1,0 +1,52 @@
+"""The OpenAPI side of the application: what smorest is told, and what it must do differently here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Flask, Response
+from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
+from werkzeug.exceptions import HTTPException
+
+from web import errors
+from web.schemas.problem import ProblemSchema
+
+TITLE, VERSION = "Tandem", "0.1.0"
+DESCRIPTION = (
+    "Asynchronous LLM jobs: submit one with `POST /jobs`, come back for the answer. "
+    "Every error is `application/problem+json` (RFC 9457)."
+)
+BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
+
+
+class ProblemApi(Api):  # type: ignore[misc]  # smorest is untyped
+    """Smorest's Api with problem+json in place of its own error format."""
+
+    ERROR_SCHEMA = ProblemSchema
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """A problem document for any HTTP error."""
+        return errors.from_http(error)
+
+
+def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> None:
+    """Register `blueprints`. With `secured`, the document asks for a key wherever one is asked for."""
+    app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
+    api = ProblemApi(app, spec_kwargs={"info": {"description": DESCRIPTION}})
+    api.spec.components.security_scheme("bearer", BEARER)
+    app.extensions["api"] = api
+    for blueprint in blueprints:
+        api.register_blueprint(blueprint)
+    for operation in _operations(api):
+        operation["responses"] = dict(sorted(operation["responses"].items()))
+        if secured and "401" in operation["responses"]:
+            operation["security"] = [{"bearer": []}]
+
+
+def _operations(api: Api) -> Iterable[dict[str, Any]]:
+    for path in api.spec._paths.values():
+        for operation in path.values():
+            if isinstance(operation, dict) and "responses" in operation:
+                yield operation

@@ -1,0 +1,70 @@
+"""Smorest's blueprint with this API's body parser and error documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import flask_smorest  # type: ignore[import-untyped]
+from marshmallow import Schema
+
+from web import errors
+from web.body import StrictParser
+from web.schemas.problem import ProblemSchema
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+WHY = {
+    400: "Not JSON, or two different idempotency keys",
+    401: "No valid API key",
+    404: "No such job of yours, or its record has expired; or no such model",
+    413: "The body is too large",
+    415: "The body is not application/json",
+    422: "Something asked for cannot be; `errors` names the fields",
+    503: "Nothing here can take it now; `Retry-After` says when to come back",
+}
+
+PREFER = {
+    "in": "header",
+    "name": "Prefer",
+    "schema": {"type": "string"},
+    "example": "wait=20",
+    "description": "`wait=n`: hold the answer until the job has ended, n seconds (60 at most)",
+}
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is untyped
+    """A blueprint whose errors are problem documents."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def arguments(self, schema: type[Schema], **how: Any) -> Callable[[View], View]:
+        """Read what `schema` describes and hand it to the view."""
+        decorate: Callable[[View], View] = super().arguments(schema, **how)
+        return decorate
+
+    def response(self, status: int, schema: type[Schema] | None = None, **how: Any) -> Callable[[View], View]:
+        """Write what the view returns by `schema`."""
+        decorate: Callable[[View], View] = super().response(status, schema, **how)
+        return decorate
+
+    def alt_response(self, status: int, **how: Any) -> Callable[[View], View]:
+        """Document another answer."""
+        decorate: Callable[[View], View] = super().alt_response(status, **how)
+        return decorate
+
+    def doc(self, **how: Any) -> Callable[[View], View]:
+        """Document further things of the operation."""
+        decorate: Callable[[View], View] = super().doc(**how)
+        return decorate
+
+    def refuses(self, *statuses: int) -> Callable[[View], View]:
+        """Document the errors that an operation may answer with."""
+
+        def decorate(view: View) -> View:
+            for status in statuses:
+                how = {"schema": ProblemSchema, "content_type": errors.PROBLEM, "description": WHY[status]}
+                view = self.alt_response(status, **how)(view)
+            return view
+
+        return decorate

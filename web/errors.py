@@ -1,0 +1,108 @@
+"""Errors as HTTP: the project's error tree and werkzeug's exceptions become problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from tasks.domain.errors import (
+    ConflictingKeys,
+    IdempotencyMismatch,
+    InvalidRequest,
+    JobNotFound,
+    RequestError,
+    Unavailable,
+    UnknownModel,
+)
+
+PROBLEM = "application/problem+json"
+#: The status and the stable word of each error that a caller can fix.
+REFUSALS: dict[type[RequestError], tuple[int, str]] = {
+    JobNotFound: (404, "job-not-found"),
+    UnknownModel: (404, "unknown-model"),
+    IdempotencyMismatch: (422, "idempotency-mismatch"),
+    ConflictingKeys: (400, "conflicting-keys"),
+    InvalidRequest: (422, "invalid-request"),
+}
+#: More than this many field errors help nobody, and a hostile body could cause a million.
+FIELDS_SHOWN = 20
+
+
+def attach(app: Flask) -> None:
+    """Let `app` answer the project's errors. HTTP exceptions come through web.api.ProblemApi."""
+    app.register_error_handler(RequestError, refused)
+    app.register_error_handler(Unavailable, unavailable)
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    word: str | None = None,
+    errors: Mapping[str, list[str]] | None = None,
+    near: tuple[str, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document. `word` makes its type a stable URN; without one the status says it all (about:blank)."""
+    body: dict[str, Any] = {
+        "type": f"urn:tandem:problem:{word}" if word else "about:blank",
+        "title": word.replace("-", " ").capitalize() if word else HTTP_STATUS_CODES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+        "request_id": g.get("request_id"),
+    }
+    if errors:
+        body["errors"] = errors
+    if near:
+        body["near"] = near
+    return Response(json.dumps(body), status, headers, content_type=PROBLEM)
+
+
+def refused(error: RequestError) -> Response:
+    """4xx for what the caller can fix."""
+    status, word = next(said for kind, said in REFUSALS.items() if isinstance(error, kind))
+    near = error.near if isinstance(error, UnknownModel) else ()
+    errors = {error.field: [error.message]} if error.field else None
+    return problem(status, error.message, word=word, errors=errors, near=near)
+
+
+def unavailable(error: Unavailable) -> Response:
+    """503 with whole seconds to wait."""
+    wait = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    return problem(503, error.message, word="unavailable", headers=wait)
+
+
+def from_http(error: HTTPException) -> Response:
+    """Werkzeug's and webargs' exceptions. An unexpected error arrives here as a 500 and tells nothing of itself."""
+    status = error.code or 500
+    kept = {name: value for name, value in error.get_headers() if name != "Content-Type"}
+    told = getattr(error, "data", None) or {}
+    if "messages" in told:
+        return invalid(told["messages"])
+    detail = error.description if status < 500 else None
+    return problem(status, detail or "the server failed to answer; the request id finds it in the log", headers=kept)
+
+
+def invalid(messages: Mapping[str, Any]) -> Response:
+    """422 for what did not pass a schema: `messages` is webargs' tree, by location."""
+    found: dict[str, list[str]] = {}
+    for tree in messages.values():
+        _flatten(tree, (), found)
+    field, sentences = next(iter(found.items()))
+    detail = f"{field}: {sentences[0]}" if field else sentences[0]
+    return problem(422, detail, word="invalid-request", errors=found)
+
+
+def _flatten(tree: Any, path: tuple[str, ...], found: dict[str, list[str]]) -> None:
+    if isinstance(tree, dict):
+        for name, branch in tree.items():
+            _flatten(branch, path if name == "_schema" else (*path, str(name)), found)
+    elif len(found) < FIELDS_SHOWN:
+        found[".".join(path)] = [str(sentence) for sentence in (tree if isinstance(tree, list) else [tree])]

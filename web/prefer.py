@@ -1,0 +1,58 @@
+"""`Prefer: wait=n` (RFC 7240): hold the answer until the job has ended, n seconds at most."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+from werkzeug.datastructures import Headers
+
+from tasks import dispatch
+from tasks.domain.job import Job
+
+#: No proxy on the way is expected to hold an idle answer for longer.
+LONGEST_S = 60
+#: Waiting is a courtesy: beyond this many waiters in one process the answer comes at once, and threads stay free.
+SEATS = 48
+#: How soon a waiter notices that its process is to stop.
+SLICE_S = 1.0
+
+APPLIED = "Preference-Applied"
+_WAIT = re.compile(r"""\s*wait\s*=\s*("?)(\d{1,9})\1\s*(?:;.*)?""", re.IGNORECASE)
+
+_seats = threading.BoundedSemaphore(SEATS)
+_stopping = threading.Event()
+
+
+def stop() -> None:
+    """Send all waiters of this process home with what they have."""
+    _stopping.set()
+
+
+def wait_s(headers: Headers) -> int:
+    """How many seconds the client would wait; 0 when it did not say, or not intelligibly."""
+    for preference in headers.get("Prefer", "").split(","):
+        if found := _WAIT.fullmatch(preference):
+            return min(int(found[2]), LONGEST_S)
+    return 0
+
+
+def wait(job: Job, wanted_s: int) -> tuple[Job, dict[str, str]]:
+    """The job, ended if it ends in time; and the headers that say that the preference was met."""
+    if not wanted_s or not _seats.acquire(blocking=False):
+        return job, {}
+    try:
+        ended = _until_over(job, time.monotonic() + wanted_s)
+    finally:
+        _seats.release()
+    return ended, {APPLIED: f"wait={wanted_s}"} if ended.status.is_final else {}
+
+
+def _until_over(job: Job, ends_at: float) -> Job:
+    while not job.status.is_final and not _stopping.is_set():
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            break
+        job = dispatch.wait(job.id, job.owner, min(left, SLICE_S))
+    return job

@@ -1,0 +1,53 @@
+"""Every request's id, its one line in the log, and the headers that every answer carries."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+log = structlog.get_logger()
+
+HEADER = "X-Request-ID"
+#: What is taken over from a client. Anything else could break log lines or grow them without bound.
+ACCEPTABLE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+#: Jobs belong to one client, so no cache may keep them; nothing here is a page, so a browser may do nothing with it.
+PRIVATE = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def attach(app: Flask) -> None:
+    """Watch the requests of `app`."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    given = request.headers.get(HEADER, "")
+    g.began = time.perf_counter()
+    g.request_id = given if ACCEPTABLE.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers[HEADER] = g.request_id
+    for name, value in PRIVATE.items():
+        response.headers.setdefault(name, value)
+    log.info(
+        "http.request",
+        method=request.method,
+        # The template, not the path: what a client writes into a URL stays out of the log.
+        path=request.url_rule.rule if request.url_rule else None,
+        status=response.status_code,
+        ms=round((time.perf_counter() - g.began) * 1000, 1),
+    )
+    return response

@@ -1,0 +1,1 @@
+"""One module per noun, a class per URL, a method per verb."""

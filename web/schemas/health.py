@@ -1,0 +1,44 @@
+"""What the service says of itself."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+
+class AliveSchema(Schema):
+    """The process lives."""
+
+    status = fields.String(required=True)
+
+
+class WorkerSchema(Schema):
+    """A live worker."""
+
+    name = fields.String(required=True)
+    queues = fields.Function(
+        lambda worker: worker.queues.split(","),
+        required=True,
+        metadata={"type": "array", "items": {"type": "string"}},
+    )
+    state = fields.String(required=True, metadata={"enum": ["loading", "ready", "draining", "broken"]})
+    model = fields.String(required=True)
+    device = fields.String(required=True)
+    in_flight = fields.Integer(required=True)
+    capacity = fields.Integer(required=True)
+    ready_in_s = fields.Float(required=True)
+
+
+class ProvidersSchema(Schema):
+    """Who answers, by mode, in the order in which they are asked."""
+
+    gpu = fields.List(fields.String(), required=True)
+    api = fields.List(fields.String(), required=True)
+
+
+class ReadySchema(Schema):
+    """Jobs can be accepted."""
+
+    status = fields.String(required=True)
+    redis = fields.String(required=True)
+    workers = fields.List(fields.Nested(WorkerSchema), required=True)
+    providers = fields.Nested(ProvidersSchema, required=True)

@@ -1,0 +1,96 @@
+"""What a client sends to submit a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from tasks import dispatch
+from tasks.domain.job import Kind, Mode, Submission
+from tasks.domain.request import ChatRequest, Message, fingerprint
+from web import idempotency
+from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
+from web.schemas.messages import Messages
+
+INT64 = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A job as its body describes it. `expires_in_s` None means the installation's default."""
+
+    kind: Kind
+    mode: Mode
+    model: str
+    request: ChatRequest
+    expires_in_s: float | None
+    metadata: dict[str, str]
+    idempotency_key: str | None
+
+    def submission(self, *, owner: str, key: str | None, default_expires_in_s: float) -> Submission:
+        """The job as `owner` submits it under `key`."""
+        request = self.request.to_json()
+        return Submission(
+            owner=owner,
+            kind=self.kind,
+            mode=self.mode,
+            model=self.model,
+            request=request,
+            expires_in_s=self.expires_in_s or default_expires_in_s,
+            metadata=self.metadata,
+            idempotency_key=key,
+            fingerprint=self._fingerprint(request) if key else "",
+        )
+
+    def _fingerprint(self, request: dict[str, Any]) -> str:
+        rest = {"kind": self.kind, "mode": self.mode, "model": self.model, "expires_in_s": self.expires_in_s}
+        return fingerprint({"request": request, "metadata": self.metadata, **rest})
+
+
+class SubmissionSchema(Schema):
+    """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
+
+    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
+    mode = fields.Enum(
+        Mode,
+        by_value=Text,
+        load_default=Mode.AUTO,
+        metadata={"description": "gpu never leaves the house; api goes to the hosted provider; auto decides."},
+    )
+    model = Text(load_default="default", validate=validate.Length(1, 200))
+    messages = Messages()
+    prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
+    max_tokens = Whole(validate=validate.Range(1, 2**31 - 1))
+    temperature = Real(validate=validate.Range(0, 2))
+    top_p = Real(validate=validate.Range(0, 1, min_inclusive=False))
+    stop = OneOrMore(most=4, longest=256)
+    seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
+    idempotency_key = Text(
+        validate=validate.Length(1, idempotency.LONGEST),
+        metadata={"description": "The same as the header Idempotency-Key."},
+    )
+    expires_in_s = Real(
+        validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
+        metadata={"description": "Seconds from acceptance after which the job is given up."},
+    )
+    metadata = Pairs(most=16, longest_key=64, longest_value=512, load_default=dict)
+
+    @post_load
+    def build(self, loaded: dict[str, Any], **_: Any) -> Asked:
+        """The body as a value."""
+        head = {name: loaded.pop(name) for name in ("kind", "mode", "model", "metadata")}
+        keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
+        messages = _conversation(loaded.pop("messages", None), loaded.pop("prompt", None))
+        return Asked(request=ChatRequest(messages=messages, **loaded), **head, **keys)
+
+
+def _conversation(messages: tuple[Message, ...] | None, prompt: str | None) -> tuple[Message, ...]:
+    if messages is not None and prompt is not None:
+        raise ValidationError("Give messages or prompt, not both.", "prompt")
+    if messages is not None:
+        return messages
+    if prompt is None:
+        raise ValidationError("Give messages or prompt.", "messages")
+    return (Message(role="user", content=prompt),)
