@@ -133,7 +133,8 @@ class Engine:
             if (process := self._spawn()) is None:
                 return "stopped"
             try:
-                return self._load(process) or self._watch(process)
+                why = self.why_lost = self._load(process) or self._watch(process)
+                return why
             finally:
                 self._bury(process)
         except OSError as error:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ SCRATCH_PREFIX = "tandem-"
 #: SIGKILL takes effect at once, unless a process sits in the kernel (a GPU driver call).
 KILL_WAIT_S = 5
 POLL_S = 0.05
+#: A tracker needs milliseconds for what it does after the others' end.
+TRACKER_S = 1
 
 
 class Traces:
@@ -65,10 +67,18 @@ class Traces:
         return killed
 
     def _kill(self) -> int:
+        # The trackers go last: when the others are gone they remove what those registered and then end by themselves.
+        killed = self._kill_while(lambda process: not _is_tracker(process), give_up_s=KILL_WAIT_S)
+        deadline = time.monotonic() + TRACKER_S
+        while self.processes() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        return killed + self._kill_while(lambda _: True, give_up_s=KILL_WAIT_S)
+
+    def _kill_while(self, chosen: Callable[[psutil.Process], bool], *, give_up_s: float) -> int:
+        """Kill until none is found: one may have been forked while the others were being killed."""
         killed: set[int] = set()
-        deadline = time.monotonic() + KILL_WAIT_S
-        # Looked for again until none is left: one may have been forked while the others were being killed.
-        while (found := self.processes()) and time.monotonic() < deadline:
+        deadline = time.monotonic() + give_up_s
+        while (found := [p for p in self.processes() if chosen(p)]) and time.monotonic() < deadline:
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -90,6 +100,14 @@ class Traces:
         except (OSError, ValueError):
             return {}
         return noted
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    """Whether it is Python's own keeper of shared memory and semaphores, one per family of processes."""
+    try:
+        return "multiprocessing.resource_tracker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _mapped(processes: Iterable[psutil.Process]) -> set[str]:
