@@ -18,7 +18,8 @@ CACHED: list[Callable[..., Any]] = [
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.
 CLEARED = ("NVIDIA_API_KEY", "NVIDIA_BASE_URL", "OPENROUTER_API_KEY", "TANDEM_API_KEYS", "TANDEM_MODEL",
-           "TANDEM_API_MODEL", "TANDEM_SANDBOX_URL", "TANDEM_CATALOG", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")  # fmt: skip
+           "TANDEM_API_MODEL", "TANDEM_SANDBOX_URL", "TANDEM_CATALOG", "CELERY_BROKER_URL",
+           "CELERY_RESULT_BACKEND")  # fmt: skip
 
 
 @pytest.fixture(scope="session")

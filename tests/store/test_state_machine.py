@@ -9,12 +9,20 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from tasks.domain.job import Status
@@ -72,8 +80,17 @@ class Lifecycle(RuleBasedStateMachine):
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
                   "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
         accepted = self.jobs.accept(
-            NewJob(job_id=job_id, owner=OWNER, queue=QUEUE, priority=0, idempotency_key=None, fingerprint="",
-                   expires_in_s=7200, list_age_s=7200, fields=record)  # fmt: skip
+            NewJob(
+                job_id=job_id,
+                owner=OWNER,
+                queue=QUEUE,
+                priority=0,
+                idempotency_key=None,
+                fingerprint="",
+                expires_in_s=7200,
+                list_age_s=7200,
+                fields=record,
+            )
         )
         self.seen[job_id] = Seen()
         if sent and accepted.message:
@@ -192,7 +209,7 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def watched_and_final(self) -> None:
         for job_id, seen in getattr(self, "seen", {}).items():
-            record = self.redis.hgetall(keys.job(job_id))
+            record = cast(dict[str, str], self.redis.hgetall(keys.job(job_id)))
             status, epoch = record["status"], int(record["epoch"])
             assert seen.ended is None or status == seen.ended, "a final state changed"
             assert epoch >= seen.epoch, "an epoch went back"
@@ -230,7 +247,7 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.timeout(120)
 def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey) -> None:
     machine = type("Lifecycle", (Lifecycle,), {"redis": valkey.client})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck),

@@ -1,0 +1,131 @@
+"""Redis killed, frozen, emptied of messages, full, or refusing to publish."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.nemesis import Nemesis, submit_for
+from tests.support.polling import until
+from tests.support.service import Service
+from tests.support.verdict import judge, unfinished, wait_for_all
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+
+def test_redis_killed_every_eight_seconds_loses_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        service.tell_sandbox(latency_ms=300)
+
+        def kill_redis(_chance: random.Random) -> None:
+            service.valkey.kill()
+            service.valkey.start()
+
+        with Nemesis(kill_redis, every_s=(8, 8)) as nemesis:
+            ids = submit_for(service, 42, count=1000)
+        wait_for_all(service, ids, within_s=60)
+        verdict = judge(service, ids)
+        print(f"restarts={nemesis.strikes} refused={1000 - len(ids)} {verdict}")
+        assert nemesis.strikes >= 5
+        assert verdict.is_clean()
+
+
+def test_redis_frozen_for_thirty_seconds(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        service.tell_sandbox(latency_ms=500)
+        ids = submit_for(service, 2, count=200)
+        service.valkey.signal(signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        answered = []
+        while time.monotonic() - frozen_at < 30:
+            begun = time.monotonic()
+            answer = service.post("while frozen")
+            answered.append((answer.status_code, time.monotonic() - begun, answer.headers.get("Retry-After")))
+        service.valkey.signal(signal.SIGCONT)
+        thawed_at = time.monotonic()
+        until(lambda: service.post("after").status_code == 202, within_s=15)
+        wait_for_all(service, ids, within_s=15)
+        verdict = judge(service, ids)
+        slowest = max(seconds for _, seconds, _ in answered)
+        print(f"503s={len(answered)} slowest={slowest:.1f} s recovered={time.monotonic() - thawed_at:.1f} s {verdict}")
+        assert {(code, hint is not None) for code, _, hint in answered} == {(503, True)}
+        assert slowest <= 5
+        assert verdict.is_clean()
+
+
+def test_flushed_messages_are_sent_again(tmp_path: Path) -> None:
+    """Everything of Celery's is deleted mid-run, three times: queues, unacked, bindings."""
+    with Service(tmp_path) as service:
+        service.tell_sandbox(latency_ms=300)
+        ids = submit_for(service, 2, count=1000)
+        for _ in range(3):
+            before = unfinished(service.valkey.client, ids)
+            for key in service.valkey.client.scan_iter("*"):
+                if not key.startswith("tandem:"):
+                    service.valkey.client.delete(key)
+            until(lambda n=before: unfinished(service.valkey.client, ids) < n or n == 0, within_s=30)  # type: ignore[misc]
+        wait_for_all(service, ids, within_s=60)
+        verdict = judge(service, ids)
+        print(verdict)
+        assert verdict.is_clean()
+
+
+def test_a_publish_that_fails_after_the_record_loses_nothing(tmp_path: Path) -> None:
+    """The web's Redis user may do everything but push messages."""
+    options = ["--user default on nopass ~* &* +@all", "--user web on >secret ~* &* +@all -lpush"]
+    with Service(tmp_path, valkey_options=[part for o in options for part in o.split()]) as service:
+        service.web.end()
+        service.web = service.run_web(REDIS_URL=service.valkey.url.replace("redis://", "redis://web:secret@"))
+        until(service.is_ready, within_s=20)
+        ids = submit_for(service, 3, count=200)
+        wait_for_all(service, ids, within_s=30)
+        verdict = judge(service, ids)
+        failed = (service.data / "web.log").read_text().count("publish.failed")
+        print(f"failed publishes={failed} {verdict}")
+        assert failed >= 200
+        assert verdict.is_clean()
+
+
+def test_a_full_redis_refuses_before_it_is_full(tmp_path: Path) -> None:
+    """POSTs until 503: nothing accepted is lost, and with the records gone it accepts again by itself."""
+    env = {"TANDEM_JOB_TTL_S": "8"}
+    with Service(tmp_path, env=env, valkey_options=["--maxmemory", "48mb"]) as service:
+        service.tell_sandbox(latency_ms=3000)
+        ids: list[str] = []
+        refused = None
+        while refused is None:
+            answer = service.post("x" * 20_000)
+            if answer.status_code == 202:
+                ids.append(answer.json()["id"])
+            else:
+                refused = answer
+        memory = service.valkey.client.info("memory")
+        seen = until_over(service, ids)
+        until(lambda: service.post("again").status_code == 202, within_s=40, every_s=0.5)
+        print(f"accepted={len(ids)} used={memory['used_memory'] / memory['maxmemory']:.2f} ended={seen}")
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert memory["used_memory"] < memory["maxmemory"]
+        assert seen == {"completed": len(ids)}
+
+
+def until_over(service: Service, ids: list[str]) -> dict[str, int]:
+    """How each job ended, noted before its record expires."""
+    ended: dict[str, str] = {}
+
+    def all_over() -> bool:
+        left = [job_id for job_id in ids if job_id not in ended]
+        pipe = service.valkey.client.pipeline(transaction=False)
+        for job_id in left:
+            pipe.hget(f"tandem:job:{job_id}", "status")
+        for job_id, status in zip(left, pipe.execute(), strict=True):
+            if status not in ("pending", "processing"):
+                ended[job_id] = status or "vanished"
+        return len(ended) == len(ids)
+
+    until(all_over, within_s=90, every_s=0.5)
+    return {status: list(ended.values()).count(status) for status in set(ended.values())}

@@ -1,0 +1,136 @@
+"""Workers that are killed, frozen, stopped in order, flooded with duplicates, or broken from within."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks import publish
+from tasks.celery import app
+from tasks.store.jobs import Message
+from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
+from tests.support.polling import until
+from tests.support.service import Service
+from tests.support.verdict import calls, judge, records, unfinished, wait_for_all
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+
+def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        service.tell_sandbox(latency_ms=500)
+        with Nemesis(kill_a_worker(service), every_s=(2, 5)) as nemesis:
+            ids = submit_for(service, 60, count=2000)
+        wait_for_all(service, ids, within_s=60)
+        verdict = judge(service, ids)
+        print(f"kills={nemesis.strikes} {verdict}")
+        assert nemesis.strikes >= 10
+        assert len(ids) == 2000
+        assert verdict.is_clean()
+        assert verdict.by_status == {"completed": 2000}
+
+
+def test_kills_inside_the_pop_burst_lose_nothing(tmp_path: Path) -> None:
+    """A worker that dies between popping a message and doing anything about it takes the message along."""
+    with Service(tmp_path) as service:
+        ids: list[str] = []
+        sender = threading.Thread(target=lambda: ids.extend(submit_for(service, 40, count=5000)))
+        with Nemesis(kill_a_worker(service), every_s=(0.6, 1.2)) as nemesis:
+            sender.start()
+            until(lambda: nemesis.strikes >= 40, within_s=120, every_s=0.1)
+        sender.join()
+        wait_for_all(service, ids, within_s=60)
+        verdict = judge(service, ids)
+        print(f"kills={nemesis.strikes} {verdict}")
+        assert verdict.accepted == 5000
+        assert verdict.is_clean()
+
+
+def test_a_frozen_worker_comes_back_too_late(tmp_path: Path) -> None:
+    """Stopped for two leases and continued: its late results are refused."""
+    with Service(tmp_path, workers=1) as service:
+        service.tell_sandbox(latency_ms=1500)
+        ids = [service.submit(f"job {n}") for n in range(32)]
+        until(lambda: len(calls(service.sandbox_log)) >= 32, within_s=10)
+        frozen = service.workers[0]
+        frozen.kill(signal.SIGSTOP)
+        service.add_worker()
+        time.sleep(4.0)  # two leases: this is the fault itself, not a wait for something
+        wait_for_all(service, ids, within_s=20)
+        before = [service.job(job_id) for job_id in ids]
+        frozen.kill(signal.SIGCONT)
+        until(lambda: (service.data / "api0.log").read_text().count("owned=False") >= 32, within_s=20,
+              what="the late results being refused")  # fmt: skip
+        verdict = judge(service, ids)
+        print(verdict)
+        assert verdict.is_clean()
+        assert [service.job(job_id) for job_id in ids] == before
+
+
+def test_sigterm_puts_back_what_is_not_finished(tmp_path: Path) -> None:
+    """64 long jobs: out within the grace and 2 s, gone on with elsewhere within 2 s, nobody charged."""
+    with Service(tmp_path, workers=1) as service:
+        ids = [service.submit(f"job {n}", model="sandbox/slow-6000ms") for n in range(64)]
+        until(lambda: len(calls(service.sandbox_log)) >= 64, within_s=15)
+        service.add_worker()
+        until(lambda: len(service.live_workers()) == 2, within_s=15)
+        leaving = service.workers[0]
+        leaving.retire()
+        told_at = time.time()
+        leaving.kill(signal.SIGTERM)
+        until(lambda: leaving.exits, within_s=10)
+        left_s, left_at = time.time() - told_at, time.time()
+        wait_for_all(service, ids, within_s=30)
+        again = [
+            c["started_at"] for c in calls(service.sandbox_log) if c["outcome"] == "in_flight" and c["attempt"] == 2
+        ]
+        print(f"left after {left_s:.2f} s, last one gone on {max(again) - left_at:+.2f} s after; {judge(service, ids)}")
+        assert leaving.exits == [0]
+        assert left_s <= 2 + 2
+        assert len(again) == 64
+        assert max(again) - left_at <= 2
+        assert all(record["tries"] == "0" for record in records(service.valkey.client, ids))
+        assert judge(service, ids).by_status == {"completed": 64}
+
+
+def test_messages_delivered_five_times_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service(tmp_path) as service:
+        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
+        service.tell_sandbox(latency_ms=100, fail={"status": 503, "share": 0.3, "times": 150})
+        ids = [service.submit(f"job {n}") for n in range(500)]
+        chance = random.Random(5)
+        while unfinished(service.valkey.client, ids) > 0:
+            pending = service.valkey.client.pipeline(transaction=False)
+            for job_id in ids:
+                pending.hmget(f"tandem:job:{job_id}", "status", "epoch")
+            again = [
+                Message(job_id=job_id, epoch=int(epoch), queue="api", priority=0)
+                for job_id, (status, epoch) in zip(ids, pending.execute(), strict=True)
+                if status == "pending"
+                for _ in range(4)
+            ]
+            chance.shuffle(again)
+            publish.send(again[:400])
+        verdict = judge(service, ids)
+        failed_tries = sum(c["outcome"] == "refused" for c in calls(service.sandbox_log))
+        print(f"failed tries={failed_tries} {verdict}")
+        assert verdict.is_clean()
+        assert verdict.calls == 500 + failed_tries, "a duplicate message led to a call"
+
+
+def test_a_task_that_raises_base_exceptions_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Service(tmp_path, workers=1, concurrency=8, worker_options=["-I", "tests.chaos.faulty"]) as service:
+        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
+        for kind in ("SystemExit", "KeyboardInterrupt", "BaseException", "GeneratorExit") * 10:
+            app.send_task("tests.chaos.faulty.explode", args=(kind,), queue="api", ignore_result=True)
+        ids = [service.submit(f"job {n}") for n in range(100)]
+        wait_for_all(service, ids, within_s=40)
+        verdict = judge(service, ids)
+        print(f"exits={service.workers[0].exits} {verdict}")
+        assert verdict.is_clean()
+        assert verdict.by_status == {"completed": 100}
