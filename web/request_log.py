@@ -16,12 +16,8 @@ HEADER = "X-Request-ID"
 #: What is taken over from a client. Anything else could break log lines or grow them without bound.
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 #: Jobs belong to one client, so no cache may keep them; nothing here is a page, so a browser may do nothing with it.
-PRIVATE = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+DATA = [("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")]
+ALWAYS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 
 
 def attach(app: Flask) -> None:
@@ -39,14 +35,16 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    response.headers[HEADER] = g.request_id
-    for name, value in PRIVATE.items():
-        response.headers.setdefault(name, value)
+    headers, rule = response.headers, request.url_rule
+    headers.add(HEADER, g.request_id)
+    headers.extend(ALWAYS)
+    if "Cache-Control" not in headers:  # a page or a file of ours has its own
+        headers.extend(DATA)
     log.info(
         "http.request",
         method=request.method,
         # The template, not the path: what a client writes into a URL stays out of the log.
-        path=request.url_rule.rule if request.url_rule else None,
+        path=rule.rule if rule else None,
         status=response.status_code,
         ms=round((time.perf_counter() - g.began) * 1000, 1),
     )

@@ -29,7 +29,6 @@ def _start() -> settings.Settings:
 
 
 _here = _start()
-logs.configure()
 
 bind = f"[{_here.host}]:{_here.port}" if ":" in _here.host else f"{_here.host}:{_here.port}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -43,16 +42,17 @@ keepalive = 5
 control_socket_disable = True
 #: web/request_log.py writes one line per request, without query strings. Gunicorn's own would have them.
 accesslog = None
-#: Gunicorn's events go through this project's formatter.
+#: Gunicorn's events go up to the root logger, so through this project's formatter once `on_starting` has set it.
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
-    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}},
+    "loggers": {"gunicorn.error": {"level": "NOTSET", "handlers": [], "propagate": True}},
 }
 
 
 def on_starting(server: Any) -> None:
     """Before anything is bound: refuse to serve strangers without keys."""
+    logs.configure()
     refuse_open_doors(server.cfg.address)
 
 
@@ -99,4 +99,6 @@ def is_private(address: Any) -> bool:
 
 
 def _named(address: Any) -> str:
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else f"file descriptor {address}"
+    if not isinstance(address, tuple):
+        return f"file descriptor {address}"
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0] or '*'}:{address[1]}"

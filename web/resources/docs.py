@@ -29,4 +29,5 @@ def openapi() -> ResponseReturnValue:
 @blp.get("/docs")
 def docs() -> Response:
     """Swagger UI."""
-    return Response(render_template("docs.html"), mimetype="text/html", headers={"Content-Security-Policy": PAGE_CSP})
+    own = {"Content-Security-Policy": PAGE_CSP, "Cache-Control": "no-cache"}
+    return Response(render_template("docs.html"), mimetype="text/html", headers=own)
