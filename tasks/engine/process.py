@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -63,6 +64,9 @@ class EngineProcess:
     def clear(self) -> None:
         """Kill what is left of the group and remove its traces."""
         self._traces.clear()
+        if self._popen.poll() is None:  # where /proc hides environments the marker is not seen
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
 
     def _start(self, config: EngineConfig) -> subprocess.Popen[bytes]:
         scratch = _make_scratch()

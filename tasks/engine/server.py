@@ -12,7 +12,10 @@ from tasks.engine.claim import Claim
 from tasks.engine.config import EngineConfig, State
 from tasks.engine.probe import Answer, Liveness, Probe
 from tasks.engine.process import EngineProcess
+from tasks.engine.signals import Signals
 from tasks.engine.traces import Traces
+
+__all__ = ["Engine", "EngineConfig", "State"]
 
 log = structlog.get_logger()
 
@@ -49,10 +52,7 @@ class Engine:
         self._process: EngineProcess | None = None
         self._supervisor: threading.Thread | None = None
         self._lock = threading.RLock()
-        self._wake = threading.Event()
-        self._halt = threading.Event()
-        self._suspected = False
-        self._heard_at = 0.0
+        self._signals = Signals()
         self._started_at = 0.0
         self._ready_at: float | None = None
 
@@ -63,7 +63,7 @@ class Engine:
         with self._lock:
             if self._supervisor is not None:
                 return
-            self._halt.clear()
+            self._signals.begin()
             self._supervisor = threading.Thread(target=self._supervise, name="engine", daemon=True)
             self._supervisor.start()
 
@@ -77,11 +77,10 @@ class Engine:
         with self._lock:
             supervisor, process = self._supervisor, self._process
             drains = self.state is State.READY and grace_s > 0
-            first = not self._halt.is_set()
-            self._halt.set()
+            first = not self._signals.halted
+            self._signals.halt()
         if supervisor is None:
             return
-        self._wake.set()
         if process is not None and first:
             if drains:
                 self._enter(State.DRAINING)
@@ -93,12 +92,11 @@ class Engine:
     def suspect(self) -> None:
         """A caller lost a request: probe now, not at the next interval."""
         if self.state is State.READY:
-            self._suspected = True
-            self._wake.set()
+            self._signals.suspect()
 
     def alive_hint(self) -> None:
         """A caller just got an answer: as good as a probe."""
-        self._heard_at = time.monotonic()
+        self._signals.hear()
 
     @property
     def ready_in_s(self) -> float:
@@ -112,15 +110,15 @@ class Engine:
 
     def _supervise(self) -> None:
         backoff_s = self.config.backoff_s
-        while not self._halt.is_set():
+        while not self._signals.halted:
             self._ready_at = None
             self.why_lost = self._run()
             if self._ready_at is not None and time.monotonic() - self._ready_at > STEADY_S:
                 backoff_s = self.config.backoff_s
-            if not self._halt.is_set():
+            if not self._signals.halted:
                 self._enter(State.BROKEN)
                 log.warning("engine.lost", device=self.config.device, why=self.why_lost, retry_in_s=backoff_s)
-            self._halt.wait(backoff_s)
+            self._signals.back_off(backoff_s)
             backoff_s = min(backoff_s * 2, self.config.backoff_cap_s)
         self._claim.release()
         self._enter(State.STOPPED)
@@ -145,11 +143,10 @@ class Engine:
         if killed := Traces(self.config.run_dir).clear():
             log.warning("engine.orphans_killed", device=self.config.device, processes=killed)
         with self._lock:  # `stop` sees either no process, or this one
-            if self._halt.is_set():
+            if self._signals.halted:
                 return None
             self._started_at = time.monotonic()
-            self._suspected = False
-            self._process = EngineProcess(self.config, on_exit=self._wake.set)
+            self._process = EngineProcess(self.config, on_exit=self._signals.wake)
         self._enter(State.LOADING)
         log.info("engine.loading", device=self.config.device, model=self.config.model, port=self._process.port)
         return self._process
@@ -163,38 +160,39 @@ class Engine:
             if probe.is_up() and probe.ask() is Answer.GOOD:
                 self._be_ready(process, elapsed_s)
                 return None
-            self._pause(LOADING_POLL_S)
+            self._signals.pause(LOADING_POLL_S)
         return f"not ready after {self.config.start_timeout_s:.0f} s"
 
     def _be_ready(self, process: EngineProcess, elapsed_s: float) -> None:
         process.note_shared_memory()
         self.loading_s = elapsed_s
         self.base_url = process.base_url
-        self._heard_at = self._ready_at = time.monotonic()
+        self._ready_at = time.monotonic()
+        self._signals.hear()
+        self._signals.take_suspicion()  # of the life before this one
         self._enter(State.READY)
         log.info("engine.ready", device=self.config.device, model=self.config.model, loading_s=round(elapsed_s, 1))
 
     def _watch(self, process: EngineProcess) -> str:
         """Wait until it is lost; returns how."""
-        liveness = Liveness(self._probe(process), lambda: self._heard_at)
+        liveness = Liveness(self._probe(process), lambda: self._signals.heard_at)
         while True:
-            self._pause(DOUBT_S if liveness.in_doubt else self.config.probe_interval_s)
+            self._signals.pause(DOUBT_S if liveness.in_doubt else self.config.probe_interval_s)
             if why := self._ended(process):
                 return why
-            suspected, self._suspected = self._suspected, False
-            quiet_s = time.monotonic() - self._heard_at
-            if (suspected or liveness.in_doubt or quiet_s >= self.config.probe_interval_s) and not liveness.check():
+            quiet = time.monotonic() - self._signals.heard_at >= self.config.probe_interval_s
+            if (self._signals.take_suspicion() or liveness.in_doubt or quiet) and not liveness.check():
                 return self._ended(process) or "it does not answer any more"
 
     def _ended(self, process: EngineProcess) -> str | None:
-        if self._halt.is_set():
+        if self._signals.halted:
             return "stopped"
         status = process.exit_status
         return None if status is None else f"it ended with status {status}; see {self.config.run_dir / 'engine.log'}"
 
     def _bury(self, process: EngineProcess) -> None:
         self._enter(State.BROKEN)  # before the killing, which may take seconds: nobody shall send anything meanwhile
-        if self._halt.is_set():
+        if self._signals.halted:
             process.wait()  # `stop` drains and kills; the engine would take the end of this thread for a second SIGTERM
         process.clear()
         with self._lock:
@@ -203,15 +201,9 @@ class Engine:
     def _probe(self, process: EngineProcess) -> Probe:
         return Probe(process.base_url, served_name=self.config.served_names[0], timeout_s=self.config.probe_timeout_s)
 
-    def _pause(self, seconds: float) -> None:
-        """Until the time is up or somebody calls: `stop`, `suspect`, the engine's end."""
-        if not self._halt.is_set() and not self._suspected:
-            self._wake.wait(seconds)
-        self._wake.clear()
-
     def _enter(self, state: State) -> None:
         with self._lock:
-            if state is self.state or (self._halt.is_set() and state not in (State.DRAINING, State.STOPPED)):
+            if state is self.state or (self._signals.halted and state not in (State.DRAINING, State.STOPPED)):
                 return
             self.state = state
             if state not in (State.READY, State.DRAINING):

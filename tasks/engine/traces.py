@@ -26,7 +26,7 @@ log = structlog.get_logger()
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's, not a temporary file of ours
 SCRATCH_PREFIX = "tandem-"
 #: SIGKILL takes effect at once, unless a process sits in the kernel (a GPU driver call).
-KILL_WAIT_S = 5
+KILL_WAIT_S = 2
 POLL_S = 0.05
 #: A tracker needs milliseconds for what it does after the others' end.
 TRACKER_S = 1
@@ -67,6 +67,7 @@ class Traces:
         return killed
 
     def _kill(self) -> int:
+        """At most two kill waits and a tracker's: the 5 s that `Engine.stop` may take beyond its grace."""
         # The trackers go last: when the others are gone they remove what those registered and then end by themselves.
         killed = self._kill_while(lambda process: not _is_tracker(process), give_up_s=KILL_WAIT_S)
         deadline = time.monotonic() + TRACKER_S

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tasks import serving
 from tasks.launcher import checks
+from tasks.launcher.valkey import LOOPBACK
 from tasks.settings import Settings
 
 #: Listening on all addresses is not an address to visit.
@@ -18,12 +19,17 @@ def base_url(here: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{here.port}"
 
 
+def flower_url(here: Settings) -> str:
+    """Where this machine reaches Flower."""
+    return f"http://{LOOPBACK}:{here.flower_port}"
+
+
 def lines(here: Settings) -> Iterator[str]:
     """The greeting, line by line."""
     yield ""
     yield f"  API      {base_url(here)}"
     yield f"  docs     {base_url(here)}/docs"
-    yield f"  Flower   http://127.0.0.1:{here.flower_port}"
+    yield f"  Flower   {flower_url(here)}"
     yield f"  logs     {here.data / 'logs'}"
     yield ""
     yield from _who_answers(here)

@@ -96,7 +96,8 @@ class Launch:
         if checks.has_engine(self._here):
             fleet = Fleet(connection.connect(self._here.redis_url), lease_s=self._here.lease_s)
             self._announcement = Announcement(self._here, fleet)
-        self._until(self._web_is_ready, "web")
+        self._until(lambda: _answers(f"{greeting.base_url(self._here)}/readyz"), "web")
+        self._until(lambda: _answers(greeting.flower_url(self._here)), "flower")
 
     def _watch(self) -> None:
         while True:
@@ -126,7 +127,7 @@ class Launch:
             self._pause(LOOK_S)
             if self._is_reading():
                 ends_at = time.monotonic() + START_S
-            if time.monotonic() > ends_at or not self._may_come(name):
+            if time.monotonic() > ends_at or not self._supervisor.is_alive() or self._supervisor.has_failed(name):
                 raise LaunchError(
                     f"{name} does not start: {last_line(self._log(name)) or 'no word'} (all of it: {self._log(name)})"
                 )
@@ -137,26 +138,24 @@ class Launch:
         if self._interrupt.wait(seconds):
             raise Interrupted
 
-    def _may_come(self, name: str) -> bool:
-        return self._supervisor.is_alive() and name not in [one.name for one in self._supervisor.given_up()]
-
     def _store_is_up(self) -> bool:
         return self._server is None or self._server.state() == "up"
 
     def _is_reading(self) -> bool:
         return self._server is not None and self._server.state() == "loading"
 
-    def _web_is_ready(self) -> bool:
-        # No proxy stands between us and our own machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(f"{greeting.base_url(self._here)}/readyz", timeout=2) as answer:
-                return bool(answer.status == http.client.OK)
-        except (OSError, http.client.HTTPException):
-            return False
-
     def _log(self, name: str) -> Path:
         return self._here.data / "logs" / f"{name}.log"
+
+
+def _answers(url: str) -> bool:
+    # No proxy stands between us and our own machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return bool(answer.status == http.client.OK)
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _programs(around: Surroundings) -> list[Program]:

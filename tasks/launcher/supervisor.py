@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -105,29 +105,30 @@ class Supervisor:
         """Whether supervisord itself runs."""
         return self._process is not None and self._process.poll() is None
 
-    def given_up(self, *, for_s: float = 0.0) -> list[Program]:
-        """The processes that failed to start again and again, and were left alone for `for_s`."""
-        infos = cast(list[dict[str, Any]], self._call("getAllProcessInfo"))
-        down = {info["name"] for info in infos if info["statename"] == "FATAL" and info["now"] - info["stop"] >= for_s}
-        return [program for program in self._programs if program.name in down]
+    def has_failed(self, name: str) -> bool:
+        """Whether a process ended before it had settled."""
+        return any(info["name"] == name and info["statename"] in ("BACKOFF", "FATAL") for info in self._infos())
 
     def revive(self) -> None:
-        """Start those that were given up again."""
-        for program in self.given_up(for_s=REVIVE_S):
-            self.launch(program)
+        """Start those again that failed again and again and have been left alone for a while."""
+        down = [info["name"] for info in self._infos() if info["statename"] == "FATAL"
+                and info["now"] - info["stop"] >= REVIVE_S]  # fmt: skip
+        for program in self._programs:
+            if program.name in down:
+                self.launch(program)
 
     def stop(self, within_s: float) -> bool:
         """Stop everything in order; whether all of it was over in time."""
         if self._process is None:
             return True
-        try:
-            self._call("shutdown")
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            return False
+        self._ask("shutdown")
+        ends_at = time.monotonic() + within_s
+        while self._process.poll() is None:
+            if time.monotonic() > ends_at:
+                return False
+            # It looks at its processes once a second, and whenever it is asked something.
+            self._ask("getState")
+            time.sleep(POLL_S)
         return True
 
     def remove_socket(self) -> None:
@@ -145,6 +146,14 @@ class Supervisor:
             except OSError:
                 time.sleep(POLL_S)
         raise LaunchError(f"the supervisor does not start: see {self.logs / 'supervisord.out'}")
+
+    def _infos(self) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], self._call("getAllProcessInfo"))
+
+    def _ask(self, method: str) -> None:
+        """Call, and do without an answer while it comes up or goes."""
+        with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
+            self._call(method)
 
     def _call(self, method: str, *arguments: Any) -> object:
         with xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=_OverSocket(self._socket)) as proxy:

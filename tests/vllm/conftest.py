@@ -21,7 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+def sole_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    """That engine, in whatever state it was left."""
     real.require()
     one = Real(tmp_path_factory.mktemp("engine"), "--max-model-len", "2048")
     yield one
@@ -29,7 +30,7 @@ def _one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 
 
 @pytest.fixture
-def engine(_one_engine: Real) -> Real:
+def engine(sole_engine: Real) -> Real:
     """A real engine, ready."""
-    _one_engine.make_ready()
-    return _one_engine
+    sole_engine.make_ready()
+    return sole_engine

@@ -52,7 +52,8 @@ def test_a_drain_lets_the_request_in_flight_finish(engine: Real) -> None:
     assert engine.traces.processes() == []
 
 
-def test_what_a_killed_worker_left_is_gone_at_the_next_start(engine: Real) -> None:
+def test_what_a_killed_worker_left_is_gone_at_the_next_start(sole_engine: Real) -> None:
+    engine = sole_engine
     engine.engine.stop(0)
     parent = subprocess.Popen([sys.executable, "-m", "tests.vllm.parent", str(engine.run_dir)])
     record = engine.run_dir / "engine.json"

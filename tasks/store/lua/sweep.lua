@@ -7,10 +7,11 @@
 local now, lease, send = now_ms(), tonumber(ARGV[1]), {0}
 
 -- A frozen or restarted Redis lets every lease lapse at once. When nobody swept for a third of a lease, nobody could
--- send a heartbeat either, so no lease is taken away before its holder had time for one.
+-- send a heartbeat either, so no lease is taken away before its holder had time for one. Not twice in a row: workers
+-- too busy to sweep in time would extend each other's leases for ever.
 local state = fields_of("tandem:sweep", "swept_at", "grace_until")
 local grace_until = tonumber(state.grace_until or 0)
-if now - tonumber(state.swept_at or 0) > lease / 3 then
+if now - tonumber(state.swept_at or 0) > lease / 3 and now > grace_until + lease / 2 then
   grace_until = now + lease
   redis.call("HSET", "tandem:sweep", "grace_until", grace_until)
 end

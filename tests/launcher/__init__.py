@@ -1,0 +1,1 @@
+"""`make run` and what surrounds it, by real processes."""
