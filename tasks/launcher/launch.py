@@ -24,7 +24,7 @@ from tasks.store.fleet import Fleet
 
 TICK_S, LOOK_S = 1.0, 0.1
 #: How long a start may take. Reading a long append-only file does not count.
-START_S = 60.0
+START_S = 120.0
 #: All of a stop, from the signal to the exit, is 20 s at most; what the supervisor has not stopped by then is killed.
 STOP_S = 18.5
 

@@ -15,7 +15,8 @@ from tasks.store import connection
 
 LOOPBACK = "127.0.0.1"
 #: `noeviction`: what was accepted is never dropped. AOF: what was accepted is on disk within a second. No snapshots:
-#: they would only repeat the AOF. Lines in local.conf come last, so they win.
+#: they would only repeat the AOF. A process title would overwrite the mark by which owner.py finds its own. Lines in
+#: local.conf come last, so they win.
 CONFIG = """\
 bind {host}
 port {port}
@@ -27,6 +28,7 @@ save ""
 maxmemory-policy noeviction
 daemonize no
 logfile ""
+set-proc-title no
 """
 
 

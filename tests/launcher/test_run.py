@@ -1,0 +1,94 @@
+"""`make run` up and running: where it answers, what it restarts, who it disturbs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import requests
+from redis import Redis
+from redis.exceptions import AuthenticationError
+
+from tests.launcher.launched import COMMAND, ROOT, Launched, survivors
+from tests.support.polling import until
+from tests.support.valkey import Valkey
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    with Launched(tmp_path_factory.mktemp("run") / "data") as launched:
+        yield launched.ready()
+
+
+def test_every_printed_url_answers(run: Launched) -> None:
+    for url in (f"{run.url}/readyz", f"{run.url}/docs", run.flower_url):
+        assert url.removesuffix("/readyz") in run.output()
+        assert requests.get(url, timeout=5).status_code == 200
+
+
+def test_the_printed_curl_works_as_pasted_and_says_that_it_is_simulated(run: Launched) -> None:
+    line = next(line for line in run.output().splitlines() if line.strip().startswith("curl"))
+    answer = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True).stdout
+    assert '"status":"completed"' in answer.replace(" ", "")
+    assert "simulated" in answer
+    assert "simulated" in run.output()
+
+
+def test_flower_lets_nobody_do_anything(run: Launched) -> None:
+    answer = requests.post(f"{run.flower_url}/api/task/async-apply/tasks.api.run", json={"args": ["x", 0]}, timeout=5)
+    assert answer.status_code in (401, 403)
+
+
+def test_the_embedded_valkey_lets_no_stranger_in_and_drops_nothing(run: Launched) -> None:
+    url = (run.data / "valkey" / "url").read_text().strip()
+    with pytest.raises(AuthenticationError):
+        Redis.from_url(f"redis://{url.split('@')[1]}").ping()
+    settings = Redis.from_url(url, decode_responses=True).config_get("maxmemory-policy", "appendonly")
+    assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes"}
+
+
+def test_a_killed_worker_is_started_again_and_works(run: Launched) -> None:
+    killed = until(lambda: run.pid_of("api"), within_s=5)
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: run.pid_of("api") not in (0, killed), within_s=10, what="another worker")
+    assert run.post(wait_s=20)["status"] == "completed"
+    until(lambda: "terminated by SIGKILL" in run.output(), within_s=5, what="a word about it")
+
+
+def test_a_killed_valkey_is_started_again_with_its_data(run: Launched) -> None:
+    job = run.post(wait_s=20)
+    next(p for p in survivors(run.data) if "valkey" in p.name()).kill()
+    until(lambda: requests.get(f"{run.url}/readyz", timeout=10).ok, within_s=15)
+    assert run.job(job["id"])["result"] == job["result"]
+    assert run.post(wait_s=20)["status"] == "completed"
+
+
+def test_a_second_one_in_the_same_data_folder_is_refused(run: Launched) -> None:
+    command = subprocess.run(COMMAND, env=run.env, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert command.returncode == 1
+    assert command.stderr.startswith(f"error: another make run (process {run.process.pid})")
+    assert requests.get(f"{run.url}/readyz", timeout=5).ok
+
+
+def test_two_side_by_side_do_not_disturb_each_other(run: Launched, valkey_server: Valkey) -> None:
+    """The second has a Redis of its own, a folder whose name is too long for a socket, and a key of another's kind."""
+    data = run.data.parent / ("long-" * 20) / "data"
+    data.parent.mkdir()
+    before = {process.pid for process in survivors(run.data)}
+    upstream = next(p for p in survivors(run.data) if "tasks.providers.sandbox" in p.cmdline())
+    url = f"http://127.0.0.1:{upstream.cmdline()[-1]}/v1"
+    with Launched(data, REDIS_URL=valkey_server.url, NVIDIA_API_KEY="wrong", NVIDIA_BASE_URL=url) as second:
+        second.ready()
+        assert second.output().count("warning: NVIDIA_API_KEY") == 1
+        assert "wrong" not in second.output()
+        assert "no append-only file" in second.output()
+        assert second.post(wait_s=20)["status"] == "completed"
+        second.interrupt(signal.SIGTERM)
+        second.stopped()
+    assert valkey_server.client.ping()
+    assert {process.pid for process in survivors(run.data)} == before
+    assert run.post(wait_s=20)["status"] == "completed"
