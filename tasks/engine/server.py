@@ -25,8 +25,6 @@ LOADING_POLL_S = 0.25
 DOUBT_S = 0.5
 #: An engine that was ready for so long starts again with the shortest backoff.
 STEADY_S = 60
-#: What a first start is taken to need, until one was measured (tiny models 20 to 30 s, real ones minutes).
-FIRST_START_S = 60.0
 #: What `stop` may take beyond its grace.
 KILL_S = 5
 
@@ -97,14 +95,6 @@ class Engine:
     def alive_hint(self) -> None:
         """A caller just got an answer: as good as a probe."""
         self._signals.hear()
-
-    @property
-    def ready_in_s(self) -> float:
-        """An estimate of how long until READY; 0 when it is."""
-        if self.state is State.READY:
-            return 0.0
-        elapsed = time.monotonic() - self._started_at if self.state is State.LOADING else 0.0
-        return max(1.0, (self.loading_s or FIRST_START_S) - elapsed)
 
     # ---- the supervisor -----------------------------------------------------------------------
 
