@@ -6,7 +6,8 @@ TandemError
   Unavailable(retry_after_s)   nothing here can take it now  → 503
   ProviderError
     TransientError(retry_after_s)   may work later           → put back
-      RateLimited ProviderTimeout ProviderOverloaded ConnectionLost EngineLost EngineAway
+      RateLimited ProviderTimeout ProviderOverloaded ConnectionLost(Unreachable)
+      EngineLost EngineAway
     PermanentError(code)            will fail again          → failed
       AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
       ContextTooLong BadRequest InvalidResponse ReasoningExhausted
@@ -117,6 +118,10 @@ class ConnectionLost(TransientError):
     """The connection could not be made, or broke before the answer was whole."""
 
     code = "connection_lost"
+
+
+class Unreachable(ConnectionLost):
+    """No connection could be made, so nothing was sent."""
 
 
 class EngineLost(TransientError):

@@ -27,7 +27,7 @@ HOSTS = 4
 class Exchange:
     """One request and its answer: the call they belong to, and how far the connection came with them."""
 
-    __slots__ = ("answered", "call", "fresh", "patience_s", "reused", "sent_at")
+    __slots__ = ("answered", "call", "connected", "fresh", "patience_s", "reused", "sent_at")
 
     def __init__(self, call: Call, *, fresh: bool = False) -> None:
         self.call = call
@@ -35,6 +35,7 @@ class Exchange:
         self.patience_s = 0.0
         #: Whether only a new connection will do.
         self.fresh = fresh
+        self.connected = False
         self.reused = False
         self.answered = False
         self.sent_at = 0.0
@@ -60,6 +61,7 @@ class _Carrier(HTTPConnection):
 
     def _lend(self) -> None:
         self._call = _here.exchange.call
+        _here.exchange.connected = True
         self._call.attach(self.sock)
 
     def give_back(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
-from tasks.domain.errors import ConnectionLost, ProviderError, ProviderTimeout
+from tasks.domain.errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
 from tasks.providers.base import Call
 from tasks.providers.connection import CallAdapter, Exchange, carry
 
@@ -56,13 +56,13 @@ class Transport:
         except BROKEN as error:
             call.raise_if_cut()
             if not is_stale(exchange):
-                raise renamed(error, call) from error
+                raise renamed(error, exchange) from error
         exchange = Exchange(call, fresh=True)
         try:
             return self._exchange(request, exchange)
         except BROKEN as error:
             call.raise_if_cut()
-            raise renamed(error, call) from error
+            raise renamed(error, exchange) from error
 
     def _exchange(self, request: requests.PreparedRequest, exchange: Exchange) -> Answer:
         call = exchange.call
@@ -105,12 +105,14 @@ def is_stale(exchange: Exchange) -> bool:
     return exchange.reused and not exchange.answered and at_once
 
 
-def renamed(error: Exception, call: Call) -> ProviderError:
+def renamed(error: Exception, exchange: Exchange) -> ProviderError:
     """A foreign error as one of ours."""
-    if isinstance(error, TIMED_OUT) or call.overdue():
+    if isinstance(error, TIMED_OUT) or exchange.call.overdue():
         return ProviderTimeout("no answer within the call's time")
     if isinstance(error, requests.exceptions.SSLError):
-        return ConnectionLost("no TLS connection could be made")
+        return Unreachable("no TLS connection could be made")
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return ConnectionLost("the provider could not be reached in time")
-    return ConnectionLost("the connection could not be made, or broke before the answer was whole")
+        return Unreachable("the provider could not be reached in time")
+    if not exchange.connected:
+        return Unreachable("no connection could be made")
+    return ConnectionLost("the connection broke before the answer was whole")

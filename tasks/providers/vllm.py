@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.domain.errors import ConnectionLost, EngineLost, ProviderError, ProviderOverloaded
+from tasks.domain.errors import ConnectionLost, EngineAway, EngineLost, ProviderError, ProviderOverloaded, Unreachable
 from tasks.domain.result import Completion
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import OpenAICompatible
@@ -14,14 +14,17 @@ QUEUE_FULL = 503
 
 class VLLM(OpenAICompatible):
     """vLLM's server. Whatever an engine's death looks like from here is an EngineLost, which charges nobody:
-    a refused or broken connection, a 500 (a dying or draining engine's), an answer cut off or without an end."""
+    a broken connection, a 500 (a dying or draining engine's), an answer cut off or without an end. Where no connection
+    could be made it is EngineAway: the request was not in the engine when it died."""
 
     name = "vllm"
 
     def ask(self, body: bytes, call: Call) -> Answer:
-        """Send the request. Raises EngineLost where others say ConnectionLost."""
+        """Send the request. Raises EngineLost or EngineAway where others say ConnectionLost."""
         try:
             return super().ask(body, call)
+        except Unreachable as error:
+            raise EngineAway(error.message) from error
         except ConnectionLost as error:
             raise EngineLost(error.message) from error
 

@@ -127,11 +127,11 @@ def test_a_job_and_its_attempt_are_told_upstream(client: Provider, sandbox: Sand
     assert (f"{entry.job_id}.{entry.attempt}", entry.dialect) == (call.request_id, client.name)
 
 
-def test_nobody_listening_is_a_lost_connection() -> None:
+def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     for name, make in MAKERS.items():
-        expected = errors.EngineLost if name == "vllm" else errors.ConnectionLost
+        expected = errors.EngineAway if name == "vllm" else errors.Unreachable
         with pytest.raises(expected):
             chat(make(url), "echo")
 
