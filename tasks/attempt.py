@@ -81,7 +81,12 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
         return Refused(error=error)
     except BaseException as error:
         log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
-        return Postponed(error=InternalError(f"a fault of the service: {type(error).__name__}"))
+        return broken(error)
+
+
+def broken(error: BaseException) -> Postponed:
+    """The outcome of a fault of our own."""
+    return Postponed(error=InternalError(f"a fault of the service: {type(error).__name__}"))
 
 
 def outcome_of_cut(claim: Claim, why: str) -> Expired | Postponed | Cut:

@@ -18,14 +18,12 @@ log = structlog.get_logger()
 
 
 def run(job_id: str, epoch: int) -> None:
-    """Look at a job. Safe to call twice: only the message whose epoch wins the claim does anything. Never raises."""
+    """Look at a job. Safe to call twice: only the message whose epoch wins the claim does anything."""
     try:
         _run(process.here(), job_id, epoch)
     except Unavailable:
         # Not claimed, or its lease will lapse: either way the sweep finds the job.
         log.warning("execution.without_redis", job_id=job_id)
-    except BaseException as error:
-        log.exception("execution.broke", job_id=job_id, error=type(error).__name__)
 
 
 def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
@@ -39,7 +37,7 @@ def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
             here.isolation.release()
             isolated = False
         if claim is not None:
-            _attempt(here, claim)
+            _attempt_or_charge(here, claim)
     finally:
         if isolated:
             here.isolation.release()
@@ -54,6 +52,17 @@ def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -
         may_isolate=may_isolate,
         servings=[(one.queue, one.provider, one.target) for one in here.servings],
     )
+
+
+def _attempt_or_charge(here: WorkerProcess, claim: Claim) -> None:
+    try:
+        _attempt(here, claim)
+    except Unavailable:
+        raise
+    except BaseException as error:
+        # A fault of ours is charged to the job: uncharged it would come back for ever.
+        log.exception("execution.broke", job_id=claim.job_id, error=type(error).__name__)
+        settlement.write(jobs.default(), claim, here.servings[0], attempt.broken(error))
 
 
 def _attempt(here: WorkerProcess, claim: Claim) -> None:
