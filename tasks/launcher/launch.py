@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import time
 import urllib.request
-import xmlrpc.client
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,7 +107,7 @@ class Launch:
                 for line in follower.look():
                     say(line)
             # A supervisor that is slow to answer is asked again.
-            with contextlib.suppress(OSError, http.client.HTTPException, xmlrpc.client.Error, LaunchError):
+            with contextlib.suppress(LaunchError):
                 self._supervisor.revive()
 
     def _stop(self) -> None:

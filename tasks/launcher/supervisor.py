@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import os
-import shlex
 import shutil
 import socket
 import subprocess
@@ -18,53 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from tasks.launcher import supervisor_config
 from tasks.launcher.programs import Program
 from tasks.launcher.terminal import LaunchError
 
 #: The system's limit for a unix socket's path is 104 bytes or more, and supervisor binds a longer name first.
 SOCKET_PATH_BYTES = 90
-START_S, POLL_S = 10.0, 0.05
-LOG_BYTES, OLD_LOGS = 5_000_000, 2
-#: A process that failed to settle so often is left alone for REVIVE_S, and then started again: nobody gives up.
-RETRIES, REVIVE_S = 3, 5
-
-DAEMON = """\
-[supervisord]
-nodaemon=true
-silent=true
-logfile={logs}/supervisord.log
-logfile_maxbytes=1MB
-logfile_backups=1
-pidfile={run}/supervisord.pid
-childlogdir={logs}
-[unix_http_server]
-file={socket}
-chmod=0700
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-
-PROGRAM = """\
-[program:{name}]
-command={command}
-priority={priority}
-autostart=false
-autorestart=true
-startsecs={settled_s}
-startretries={retries}
-stopwaitsecs={stop_s}
-killasgroup=true
-redirect_stderr=true
-stdout_logfile={logs}/{name}.log
-stdout_logfile_maxbytes={log_bytes}
-stdout_logfile_backups={old_logs}
-"""
-
-GROUP = """\
-[group:{name}]
-programs={programs}
-priority={priority}
-"""
+START_S, CALL_S, ASK_S, POLL_S = 60.0, 10.0, 1.0, 0.05
+#: A process that failed to settle several times is left alone for so long, then started again: nobody gives up.
+REVIVE_S = 5
 
 
 class Supervisor:
@@ -76,6 +36,7 @@ class Supervisor:
         self._socket = _socket_path(self._run)
         self._programs = programs
         self._environment = dict(environment)
+        self._first_pids: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -85,7 +46,7 @@ class Supervisor:
         if self._socket.parent.stat().st_uid != os.getuid():
             raise LaunchError(f"{self._socket.parent} belongs to somebody else")
         config = self._run / "supervisord.conf"
-        config.write_text(self._config())
+        config.write_text(supervisor_config.text(self._programs, run=self._run, logs=self.logs, socket=self._socket))
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
         with (self.logs / "supervisord.out").open("wb") as out:
             # A session of its own: Ctrl-C and the closing of the terminal reach the launcher only.
@@ -96,18 +57,16 @@ class Supervisor:
 
     def launch(self, program: Program) -> None:
         """Start one process and return at once. Raises LaunchError."""
-        try:
-            self._call("startProcess", program.id, False)
-        except xmlrpc.client.Fault as fault:
-            raise LaunchError(f"{program.name} could not be started: {fault.faultString}") from fault
+        self._call("startProcess", program.id, False)
+        self._first_pids.setdefault(program.name, self._info(program.name)["pid"])
 
     def is_alive(self) -> bool:
         """Whether supervisord itself runs."""
         return self._process is not None and self._process.poll() is None
 
     def has_failed(self, name: str) -> bool:
-        """Whether a process ended before it had settled."""
-        return any(info["name"] == name and info["statename"] in ("BACKOFF", "FATAL") for info in self._infos())
+        """Whether the process that was launched under this name has ended, started again or not."""
+        return bool(self._info(name)["pid"] != self._first_pids[name])
 
     def revive(self) -> None:
         """Start those again that failed again and again and have been left alone for a while."""
@@ -121,8 +80,8 @@ class Supervisor:
         """Stop everything in order; whether all of it was over in time."""
         if self._process is None:
             return True
-        self._ask("shutdown")
         ends_at = time.monotonic() + within_s
+        self._ask("shutdown")
         while self._process.poll() is None:
             if time.monotonic() > ends_at:
                 return False
@@ -139,60 +98,48 @@ class Supervisor:
 
     def _await(self) -> None:
         ends_at = time.monotonic() + START_S
-        while self.is_alive() and time.monotonic() < ends_at:
-            try:
-                self._call("getState")
-                return
-            except OSError:
-                time.sleep(POLL_S)
-        raise LaunchError(f"the supervisor does not start: see {self.logs / 'supervisord.out'}")
+        while not self._ask("getState"):
+            if not self.is_alive() or time.monotonic() > ends_at:
+                raise LaunchError(f"the supervisor does not start: see {self.logs / 'supervisord.out'}")
+            time.sleep(POLL_S)
+
+    def _info(self, name: str) -> dict[str, Any]:
+        return next(info for info in self._infos() if info["name"] == name)
 
     def _infos(self) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self._call("getAllProcessInfo"))
 
-    def _ask(self, method: str) -> None:
-        """Call, and do without an answer while it comes up or goes."""
-        with contextlib.suppress(OSError, xmlrpc.client.Error, http.client.HTTPException):
-            self._call(method)
+    def _ask(self, method: str) -> bool:
+        """Call, and say whether there was an answer: there may be none while it comes up or goes."""
+        try:
+            self._call(method, timeout_s=ASK_S)
+        except LaunchError:
+            return False
+        return True
 
-    def _call(self, method: str, *arguments: Any) -> object:
-        with xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=_OverSocket(self._socket)) as proxy:
-            return getattr(proxy.supervisor, method)(*arguments)
-
-    def _config(self) -> str:
-        parts = [DAEMON.format(logs=_plain(self.logs), run=_plain(self._run), socket=_plain(self._socket))]
-        parts += [self._program(one) for one in self._programs]
-        groups = {one.group: one.priority for one in self._programs}
-        for name, priority in groups.items():
-            members = ",".join(one.name for one in self._programs if one.group == name)
-            parts.append(GROUP.format(name=name, programs=members, priority=priority))
-        return "".join(parts)
-
-    def _program(self, one: Program) -> str:
-        return PROGRAM.format(
-            name=one.name, command=_plain(shlex.join(one.command)), priority=one.priority, settled_s=one.settled_s,
-            retries=RETRIES, stop_s=one.stop_s, logs=_plain(self.logs), log_bytes=LOG_BYTES, old_logs=OLD_LOGS,
-        )  # fmt: skip
+    def _call(self, method: str, *arguments: object, timeout_s: float = CALL_S) -> object:
+        transport = _OverSocket(self._socket, timeout_s)
+        try:
+            with xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise LaunchError(f"the supervisor does not do {method}: {error}") from error
 
 
 class _OverSocket(xmlrpc.client.Transport):
     """XML-RPC to a unix socket."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
         self._path = path
+        self._timeout_s = timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("supervisor", timeout=5)
+        connection = http.client.HTTPConnection("supervisor")
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(5)
+        connection.sock.settimeout(self._timeout_s)
         connection.sock.connect(str(self._path))
         return connection
-
-
-def _plain(text: object) -> str:
-    """`text` as supervisor's configuration wants it: a percent sign would begin a variable."""
-    return str(text).replace("%", "%%")
 
 
 def _socket_path(run: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import Any, cast
 import psutil
 import requests
 
+from tests.launcher.terminal import Terminal
 from tests.support.polling import until
 from tests.support.valkey import free_port
 
@@ -63,16 +64,17 @@ def _control_terminal() -> None:
 
 
 class Launched:
-    """`with Launched(data) as run:` is one launcher from start to end. `terminal` is its controlling terminal, a fd."""
+    """`with Launched(data) as run:` is one launcher from start to end, in a terminal or without."""
 
-    def __init__(self, data: Path, *, terminal: int | None = None, **changes: str) -> None:
+    def __init__(self, data: Path, *, terminal: Terminal | None = None, **changes: str) -> None:
         self.data = data
         self.env = environment(data, changes)
         self.url = f"http://127.0.0.1:{self.env['TANDEM_PORT']}"
         self.flower_url = f"http://127.0.0.1:{self.env['TANDEM_FLOWER_PORT']}"
+        self._terminal = terminal
         self._out = data.with_suffix(".out")
         with self._out.open("w+b") as out:
-            to = out if terminal is None else terminal
+            to = out if terminal is None else terminal.theirs
             self.process = subprocess.Popen(
                 COMMAND, cwd=ROOT, env=self.env, stdin=to, stdout=to, stderr=to, start_new_session=True,
                 preexec_fn=None if terminal is None else _control_terminal,
@@ -87,7 +89,7 @@ class Launched:
 
     def output(self) -> str:
         """All it has said so far."""
-        return self._out.read_text()
+        return self._out.read_text() if self._terminal is None else self._terminal.read()
 
     def ready(self) -> Launched:
         """Wait until it has told where to go."""
