@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from flask import Request
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
 
@@ -31,7 +31,11 @@ def read_json(req: Request) -> Any:
         raise UnsupportedMediaType("send application/json")
     if req.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without a content encoding")
-    return loads(req.get_data(cache=False))
+    raw = req.get_data(cache=False)
+    # Werkzeug cuts a chunked body off at the limit without a word.
+    if req.content_length is None and len(raw) >= (req.max_content_length or len(raw) + 1):
+        raise RequestEntityTooLarge()
+    return loads(raw)
 
 
 def loads(raw: bytes) -> Any:

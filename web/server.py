@@ -32,7 +32,7 @@ _here = _start()
 
 bind = f"[{_here.host}]:{_here.port}" if ":" in _here.host else f"{_here.host}:{_here.port}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
-worker_class = "gthread"
+worker_class = "web.worker.Worker"
 #: An event stream or a waiting client holds a thread, and must not hold up others.
 threads = 64
 #: Longer than any well-behaved request; a wedged worker is replaced after it.

@@ -1,0 +1,62 @@
+"""`/healthz` and `/readyz`."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from flask.testing import FlaskClient
+
+from tasks.store import fleet
+from tasks.store.fleet import Worker
+from tests.support.valkey import Valkey, free_port
+from tests.web.conftest import MakeClient
+
+
+def test_the_process_lives_even_without_redis(make_client: MakeClient) -> None:
+    client = make_client(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert client.get("/healthz").get_json() == {"status": "ok"}
+
+
+def test_ready_without_any_worker(client: FlaskClient) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.get_json() == {
+        "status": "ready", "redis": "ok", "workers": [], "providers": {"gpu": [], "api": ["sandbox"]},
+    }  # fmt: skip
+
+
+def test_ready_while_an_engine_loads(client: FlaskClient) -> None:
+    fleet.default().hello(Worker(name="g1", queues="gpu,gpu.x", state="loading", model="m", device="cpu", ready_in_s=9))
+    found = client.get("/readyz").get_json()
+    (worker,) = found["workers"]
+    expected = {"name": "g1", "queues": ["gpu", "gpu.x"], "state": "loading", "model": "m", "ready_in_s": 9.0}
+    assert expected.items() <= worker.items()
+    assert found["providers"]["gpu"] == ["vllm"]
+
+
+def test_redis_away_is_503_and_soon(make_client: MakeClient) -> None:
+    client = make_client(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert_unavailable_soon(client)
+
+
+def test_redis_frozen_is_503_and_soon(client: FlaskClient, valkey: Valkey) -> None:
+    valkey.signal(signal.SIGSTOP)
+    try:
+        assert_unavailable_soon(client)
+    finally:
+        valkey.signal(signal.SIGCONT)
+
+
+def assert_unavailable_soon(client: FlaskClient) -> None:
+    began = time.monotonic()
+    answer = client.get("/readyz")
+    assert time.monotonic() - began < 5
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert "Redis" in answer.get_json()["detail"]
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_redis_away_refuses_jobs_with_503(make_client: MakeClient) -> None:
+    client = make_client(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert client.post("/jobs", json={"prompt": "hi"}).status_code == 503
