@@ -1,1 +1,1 @@
-
+"""The whole service as real processes, small enough for every run of the tests."""

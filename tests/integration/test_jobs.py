@@ -1,0 +1,121 @@
+"""A job's way from the POST to the answer, through Celery and a provider, and what can be read on the way."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from tests.integration.conftest import CANARY
+from tests.support.polling import until
+from tests.support.service import Service
+from tests.support.verdict import calls
+
+
+def test_a_prompt_comes_back_answered(service: Service) -> None:
+    answer = service.post("hello there", headers={"Prefer": "wait=10"})
+    job = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["Preference-Applied"] == "wait=10"
+    assert job["status"] == "completed"
+    assert job["result"]["content"].startswith("[simulated] ")
+    assert job["usage"]["total_tokens"] == job["usage"]["prompt_tokens"] + job["usage"]["completion_tokens"]
+    [attempt] = job["attempts"]
+    assert (attempt["queue"], attempt["provider"], attempt["outcome"]) == ("api", "sandbox", "completed")
+    assert attempt["worker"].startswith("api")
+
+
+def test_without_waiting_the_job_is_asked_after(service: Service) -> None:
+    service.tell_sandbox(latency_ms=300)
+    answer = service.post("hello")
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/jobs/{answer.json()['id']}"
+    until(lambda: service.job(answer.json()["id"])["status"] == "processing", within_s=5)
+    until(lambda: service.job(answer.json()["id"])["status"] == "completed", within_s=5)
+
+
+def test_no_gpu_worker_is_a_503_for_gpu_only(service: Service) -> None:
+    refused = service.post("hello", mode="gpu")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    assert service.post("hello", mode="auto").status_code == 202
+    assert service.post("hello", mode="api").status_code == 202
+
+
+def test_a_failing_provider_is_asked_again_and_every_try_can_be_read(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/status-503+times-2")
+    until(lambda: service.job(job_id)["status"] == "completed", within_s=15)
+    outcomes = [(a["n"], a["outcome"], a["reason"]) for a in service.job(job_id)["attempts"]]
+    assert outcomes == [
+        (1, "failed_try", "provider_overloaded"),
+        (2, "failed_try", "provider_overloaded"),
+        (3, "completed", None),
+    ]
+
+
+def test_what_will_fail_again_fails_at_once(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/status-410")
+    until(lambda: service.job(job_id)["status"] == "failed", within_s=5)
+    assert service.job(job_id)["error"]["code"] == "model_retired"
+    assert len([c for c in calls(service.sandbox_log) if c["job_id"] == job_id and c["outcome"] == "in_flight"]) == 1
+
+
+def test_a_waiting_job_says_what_it_waits_for_and_holds_no_slot(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/status-503-after-30+times-1")
+    until(lambda: service.job(job_id)["status"] == "pending" and service.job(job_id)["attempts"], within_s=5)
+    assert service.job(job_id)["waiting_on"]["reason"] == "backoff"
+    assert service.job(job_id)["waiting_on"]["until"] is not None
+    until(lambda: sum(worker_in_flight(service)) == 0, within_s=5)
+    assert service.http.post(f"{service.url}/jobs/{job_id}/cancel", timeout=5).json()["status"] == "cancelled"
+
+
+def worker_in_flight(service: Service) -> list[int]:
+    """What the workers said they hold."""
+    names = service.live_workers()
+    return [int(str(service.valkey.client.hget(f"tandem:worker:{name}", "in_flight"))) for name in names]
+
+
+def test_a_running_job_is_really_stopped(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/hang")
+    until(lambda: any(c["job_id"] == job_id for c in calls(service.sandbox_log)), within_s=5)
+    begun = time.monotonic()
+    assert service.http.post(f"{service.url}/jobs/{job_id}/cancel", timeout=5).json()["status"] == "cancelled"
+    until(lambda: outcome(service, job_id) == "aborted", within_s=5)
+    assert time.monotonic() - begun < 2
+    assert service.http.post(f"{service.url}/jobs/{job_id}/cancel", timeout=5).json()["status"] == "cancelled"
+
+
+def test_a_deleted_running_job_is_stopped_and_gone(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/hang")
+    until(lambda: any(c["job_id"] == job_id for c in calls(service.sandbox_log)), within_s=5)
+    assert service.http.delete(f"{service.url}/jobs/{job_id}", timeout=5).status_code == 204
+    until(lambda: outcome(service, job_id) == "aborted", within_s=5)
+    assert service.http.get(f"{service.url}/jobs/{job_id}", timeout=5).status_code == 404
+
+
+def outcome(service: Service, job_id: str) -> str | None:
+    """How the job's last call ended at the sandbox."""
+    ends = [c["outcome"] for c in calls(service.sandbox_log) if c["job_id"] == job_id and c["outcome"] != "in_flight"]
+    return ends[-1] if ends else None
+
+
+def test_a_job_past_its_deadline_expires(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/hang", expires_in_s=1)
+    until(lambda: service.job(job_id)["status"] == "expired", within_s=6)
+    assert service.job(job_id)["error"]["code"] == "deadline_exceeded"
+
+
+def test_prompts_stay_private(service: Service) -> None:
+    """Not in the broker, not in a log, not in a command line: only in the job's record."""
+    service.tell_sandbox(latency_ms=1500)
+    ids = [service.submit(CANARY) for _ in range(3)]
+    until(lambda: any(c["job_id"] == ids[0] for c in calls(service.sandbox_log)), within_s=5)
+    redis = service.valkey.client
+    places = [key for key in redis.scan_iter("*") if CANARY.encode() in (redis.dump(key) or b"")]
+    assert all(str(key).startswith("tandem:job:") for key in places)
+    processes = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
+    assert CANARY not in processes
+    for job_id in ids:
+        until(lambda job_id=job_id: service.job(job_id)["status"] == "completed", within_s=10)  # type: ignore[misc]
+    logs = "".join(path.read_text(errors="replace") for path in service.data.glob("*.log"))
+    assert len(logs) > 0
+    assert CANARY not in logs

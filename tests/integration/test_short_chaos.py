@@ -1,0 +1,85 @@
+"""A short seeded set of the fault tests; the long ones are in tests/chaos."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tasks.celery import app
+from tests.chaos.deadly import DeadlyUpstream
+from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
+from tests.support.polling import until
+from tests.support.service import Service
+from tests.support.verdict import judge, wait_for_all
+
+SEED = 20
+
+
+def test_killed_workers_and_a_killed_redis_lose_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        service.tell_sandbox(latency_ms=300)
+        kill = kill_a_worker(service)
+
+        def harm(chance: random.Random) -> None:
+            if chance.random() < 0.3:
+                service.valkey.kill()
+                service.valkey.start()
+            else:
+                kill(chance)
+
+        with Nemesis(harm, every_s=(1, 2.5), seed=SEED) as nemesis:
+            ids = submit_for(service, 9, count=300)
+        wait_for_all(service, ids, within_s=40)
+        verdict = judge(service, ids)
+        print(f"strikes={nemesis.strikes} {verdict}")
+        assert nemesis.strikes >= 3
+        assert verdict.is_clean()
+
+
+def test_a_poison_job_is_quarantined_alone(tmp_path: Path) -> None:
+    with DeadlyUpstream() as upstream, Service(tmp_path, workers=1, sandbox_url=upstream.url) as service:
+        ids = [service.submit(f"job {n}") for n in range(30)]
+        poison = service.submit("poison")
+        wait_for_all(service, [*ids, poison], within_s=45)
+        assert judge(service, ids).by_status == {"completed": 30}
+        assert service.job(poison)["error"]["code"] == "quarantined"
+        assert len(service.workers[0].exits) == 1
+
+
+def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a lost connection: alive, slots free, the queue not empty, and nothing is popped."""
+    with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
+        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
+        app.control.cancel_consumer("api")
+        ids = [service.submit(f"job {n}") for n in range(10)]
+        wait_for_all(service, ids, within_s=40)
+        assert judge(service, ids).by_status == {"completed": 10}
+        assert service.workers[0].exits == [75]
+
+
+def test_a_rate_limit_holds_everybody_and_then_lets_go(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        service.tell_sandbox(fail={"status": 429, "retry_after_s": 2, "for_s": 3})
+        ids = [service.submit(f"job {n}") for n in range(100)]
+        until(lambda: (service.job(ids[-1])["waiting_on"] or {}).get("reason") == "rate_limit", within_s=5)
+        wait_for_all(service, ids, within_s=30)
+        verdict = judge(service, ids)
+        print(verdict)
+        assert verdict.by_status == {"completed": 100}
+        assert verdict.calls <= 100 + 2 * 64 + 10
+        assert all(a["outcome"] in ("rate_limited", "completed") for a in service.job(ids[0])["attempts"])
+
+
+def test_a_second_sigterm_changes_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path, workers=1) as service:
+        ids = [service.submit(f"job {n}", model="sandbox/slow-1000ms") for n in range(8)]
+        until(lambda: all(service.job(job_id)["status"] == "processing" for job_id in ids), within_s=10)
+        service.workers[0].retire()
+        service.workers[0].kill(signal.SIGTERM)
+        service.workers[0].kill(signal.SIGTERM)
+        until(lambda: service.workers[0].exits, within_s=8)
+        assert service.workers[0].exits == [0]
+        assert judge(service, ids).by_status == {"completed": 8}, "the grace was not given"
