@@ -10,7 +10,9 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from web import errors
+from web.schemas.fields import NO_NUL
 from web.schemas.problem import ProblemSchema
+from web.schemas.submission import LONGEST_NAME
 
 TITLE, VERSION = "Tandem", "0.1.0"
 DESCRIPTION = (
@@ -39,8 +41,14 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     app.extensions["api"] = api
     for blueprint in blueprints:
         api.register_blueprint(blueprint)
-    # What the schema's post_load checks; marshmallow has no word for it that apispec would write down.
-    api.spec.components.schemas["Submission"]["oneOf"] = [{"required": ["messages"]}, {"required": ["prompt"]}]
+    # What is checked all the same, but apispec has no way to write down.
+    submission = api.spec.components.schemas["Submission"]
+    submission["oneOf"] = [{"required": ["messages"]}, {"required": ["prompt"]}]
+    submission["properties"]["metadata"]["propertyNames"] = {
+        "minLength": 1,
+        "maxLength": LONGEST_NAME,
+        "pattern": NO_NUL,
+    }
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))
         if secured and "401" in operation["responses"]:

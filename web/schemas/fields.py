@@ -7,6 +7,9 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+#: For the documentation; `is_clean` judges.
+NO_NUL = r"^[^\u0000]*$"
+
 
 def is_clean(value: object) -> bool:
     """Whether `value` is text that every store and every model can take: no NUL, no lone surrogates."""
@@ -26,6 +29,9 @@ class Text(fields.String):
     """A string without NUL and lone surrogates."""
 
     default_error_messages = {"unclean": "Must not contain NUL characters or lone surrogates."}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"pattern": NO_NUL} | kwargs.pop("metadata", {}), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -57,7 +63,7 @@ class Pairs(fields.Dict):
         self._name = Text(validate=validate.Length(1, longest_key))
         self._text = Text(validate=validate.Length(0, longest_value))
         self._most = most
-        limits = {"maxProperties": most, "propertyNames": {"minLength": 1, "maxLength": longest_key}}
+        limits: dict[str, Any] = {"maxProperties": most}
         super().__init__(keys=self._name, values=self._text, metadata=limits | kwargs.pop("metadata", {}), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
@@ -81,7 +87,7 @@ class OneOrMore(fields.Field[tuple[str, ...]]):
     def __init__(self, *, most: int, longest: int, **kwargs: Any) -> None:
         self._text = Text(validate=validate.Length(1, longest))
         self._most = most
-        text = {"type": "string", "minLength": 1, "maxLength": longest}
+        text = {"type": "string", "minLength": 1, "maxLength": longest, "pattern": NO_NUL}
         shape = {"oneOf": [text, {"type": "array", "items": text, "maxItems": most}]}
         super().__init__(metadata=shape | kwargs.pop("metadata", {}), **kwargs)
 

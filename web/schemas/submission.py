@@ -15,6 +15,8 @@ from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
 from web.schemas.messages import Messages
 
 INT64 = 2**63 - 1
+#: Of a name in `metadata`.
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class SubmissionSchema(Schema):
         validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
         metadata={"description": "Seconds from acceptance after which the job is given up."},
     )
-    metadata = Pairs(most=16, longest_key=64, longest_value=512, load_default=dict)
+    metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
 
     @post_load
     def build(self, loaded: dict[str, Any], **_: Any) -> Asked:
