@@ -69,7 +69,7 @@ def _offline(config: EngineConfig) -> dict[str, str]:
 
 def _fixed(config: EngineConfig, scratch: Path) -> dict[str, str]:
     return {
-        MARKER: str(config.run_dir.absolute()),
+        MARKER: str(config.run_dir.resolve()),
         # vLLM renames its processes; without this the new name is written over the environment, and with it the marker.
         "SPT_NOENV": "1",
         # Each start leaves about seven sockets and a rendezvous file behind: here they are ours to remove.

@@ -36,7 +36,7 @@ class Traces:
     """The traces of the engine that has this run_dir, whoever started it. The record is `run_dir`/engine.json."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._marker = str(run_dir.absolute())
+        self._marker = str(run_dir.resolve())
         self._record = run_dir / "engine.json"
 
     def note(self, **facts: Any) -> None:
