@@ -1,0 +1,39 @@
+"""`python -m benchmarks [name]`: measure everything, or one figure, and print it line by line."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import engine, idle_latency, inflight, recovery, submit
+from benchmarks.figure import Figure, Skipped
+
+FIGURES: dict[str, Callable[[Path], Figure]] = {
+    "submit": submit.measure,
+    "inflight": inflight.measure,
+    "recovery": recovery.measure,
+    "idle_latency": idle_latency.measure,
+    "engine": engine.measure,
+}
+
+
+def main(asked: list[str]) -> int:
+    """Measure what was asked for, or all. Not zero when something asked for by name could not be measured."""
+    if unknown := [name for name in asked if name not in FIGURES]:
+        print(f"there is no figure {unknown[0]}; there are {', '.join(FIGURES)}", file=sys.stderr)
+        return 2
+    for name in asked or FIGURES:
+        try:
+            with tempfile.TemporaryDirectory(prefix="tandem-bench-") as data:
+                print(FIGURES[name](Path(data)), flush=True)
+        except Skipped as why:
+            print(f"{name} was not measured: {why}", file=sys.stderr)
+            if asked:
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
