@@ -37,13 +37,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.launcher.install", description=__doc__)
     parser.add_argument("what", choices=tuple(LOCKS))
     what = parser.parse_args().what
-    lock = ROOT / LOCKS[what]
     try:
         with alone():
-            make_environment()
-            install(lock)
-            # The Makefile compares its time with the lock's.
-            (VENV / f"tandem-{what}").touch()
+            anew = make_environment()
+            for name in LOCKS if anew and what == "dev" else (what,):
+                install(ROOT / LOCKS[name])
+                # The Makefile compares its time with the lock's.
+                (VENV / f"tandem-{name}").touch()
     except (InstallError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -61,16 +61,17 @@ def alone() -> Iterator[None]:
         yield
 
 
-def make_environment() -> None:
-    """Make .venv unless there is a sound one. Raises InstallError."""
+def make_environment() -> bool:
+    """Make .venv, empty, unless there is a sound one; whether it was made. Raises InstallError."""
     if not UNFINISHED.exists() and _runs(str(PYTHON), "-m", "pip", "--version"):
-        return
+        return False
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)  # noqa: S603 - our own
     if made.returncode:
         raise InstallError(
             f"no virtual environment could be made at {VENV} (on Debian: apt-get install python3-venv)\n"
             + _last_lines(made.stdout + made.stderr)
         )
+    return True
 
 
 def install(lock: Path) -> None:
