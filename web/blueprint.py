@@ -28,9 +28,27 @@ PREFER = {
     "in": "header",
     "name": "Prefer",
     "schema": {"type": "string"},
-    "example": "wait=20",
-    "description": "`wait=n`: hold the answer until the job has ended, n seconds (60 at most)",
+    "description": "`wait=20`: hold the answer until the job has ended, 20 seconds at most (60 is the most)",
 }
+
+
+#: What the headers of answers say.
+HEADERS = {
+    "Location": "Where to ask after the job",
+    "Retry-After": "When to ask again, in seconds; absent once the job is over",
+    "Preference-Applied": "The job ended within the seconds asked for",
+    "Idempotency-Replayed": "`true`: this key was used before, and this is the job of that time",
+    "WWW-Authenticate": "Which kind of key is asked for",
+}
+
+
+def described(*names: str) -> dict[str, Any]:
+    """Headers for the documentation of an answer."""
+    return {name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names}
+
+
+#: Headers of refusals.
+TOLD = {401: described("WWW-Authenticate"), 503: described("Retry-After")}
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is untyped
@@ -63,7 +81,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
         def decorate(view: View) -> View:
             for status in statuses:
                 how = {"schema": ProblemSchema, "content_type": errors.PROBLEM, "description": WHY[status]}
-                view = self.alt_response(status, **how)(view)
+                view = self.alt_response(status, headers=TOLD.get(status), **how)(view)
             return view
 
         return decorate

