@@ -17,7 +17,8 @@ import psutil
 
 from tasks.launcher.terminal import LaunchError
 
-MARK = "TANDEM_RUN"
+#: Not TANDEM_…: those are withheld from the engine, which must carry it too.
+MARK = "SUPERVISED_FOR_TANDEM"
 #: Set by supervisor for each of its children.
 NAME = "SUPERVISOR_PROCESS_NAME"
 #: What a supervisor left alone may take to stop everything in order, and what its orphans may take.

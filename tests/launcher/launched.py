@@ -16,6 +16,7 @@ from typing import Any, cast
 import psutil
 import requests
 
+from tasks.launcher.owner import MARK
 from tests.launcher.terminal import Terminal
 from tests.support.polling import until
 from tests.support.valkey import free_port
@@ -50,8 +51,10 @@ def survivors(data: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.environ().get("TANDEM_DATA") == str(data) and process.pid != os.getpid()
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            environ = process.environ()
+            # The launcher has the one, the engine the other, everything else both.
+            ours = str(data) in (environ.get("TANDEM_DATA"), environ.get(MARK))
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
