@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from tasks import settings
 from tests.support.valkey import Valkey
 from web import server
 
@@ -30,7 +31,7 @@ def test_everything_else_needs_keys(address: object, valkey: Valkey, monkeypatch
     with pytest.raises(SystemExit, match="refusing to serve"):
         server.refuse_open_doors([("127.0.0.1", 1), address])
     monkeypatch.setenv("TANDEM_API_KEYS", "ann:one")
-    server.settings.get.cache_clear()
+    settings.get.cache_clear()
     server.refuse_open_doors([address])
 
 
