@@ -25,11 +25,10 @@ log = structlog.get_logger()
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's, not a temporary file of ours
 SCRATCH_PREFIX = "tandem-"
-#: SIGKILL takes effect at once, unless a process sits in the kernel (a GPU driver call).
-KILL_WAIT_S = 2
+#: The longest `clear` waits for the end of what it killed. It takes 0.1 s, unless a process sits in a GPU driver's call
+#: or the machine is overloaded.
+KILL_WAIT_S = 5
 POLL_S = 0.05
-#: A tracker needs milliseconds for what it does after the others' end.
-TRACKER_S = 1
 
 
 class Traces:
@@ -67,26 +66,25 @@ class Traces:
         return killed
 
     def _kill(self) -> int:
-        """At most two kill waits and a tracker's: the 5 s that `Engine.stop` may take beyond its grace."""
+        deadline = time.monotonic() + KILL_WAIT_S
         # The trackers go last: when the others are gone they remove what those registered and then end by themselves.
-        killed = self._kill_while(lambda process: not _is_tracker(process), give_up_s=KILL_WAIT_S)
-        deadline = time.monotonic() + TRACKER_S
+        killed = self._kill_until(deadline, lambda process: not _is_tracker(process))
         while self.processes() and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        return killed + self._kill_while(lambda _: True, give_up_s=KILL_WAIT_S)
+        return killed + self._kill_until(deadline, lambda _: True)
 
-    def _kill_while(self, chosen: Callable[[psutil.Process], bool], *, give_up_s: float) -> int:
+    def _kill_until(self, deadline: float, chosen: Callable[[psutil.Process], bool]) -> int:
         """Kill until none is found: one may have been forked while the others were being killed."""
         killed: set[int] = set()
-        deadline = time.monotonic() + give_up_s
-        while (found := [p for p in self.processes() if chosen(p)]) and time.monotonic() < deadline:
+        while found := [process for process in self.processes() if chosen(process)]:
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
                     killed.add(process.pid)
+            if time.monotonic() > deadline:
+                log.warning("engine.dies_slowly", pids=sorted(killed))
+                break
             time.sleep(POLL_S)
-        if found:
-            log.error("engine.unkillable", pids=[process.pid for process in found])
         return len(killed)
 
     def _is_ours(self, process: psutil.Process) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.config import State
-from tests.support.polling import until
 from tests.vllm import real
 from tests.vllm.real import Real
 
@@ -34,7 +33,8 @@ def test_ten_starts_leak_no_process_no_socket_and_no_shared_memory(
             graces = [30, 0] if number % 2 else [0, 30]
             list(pool.map(start_and_stop, subjects, graces))
             assert list(temporary.iterdir()) == []
-    until(lambda: not shared_memory() - before, within_s=5, what="an empty /dev/shm")
+    # Any other engine that runs beside this test adds to it too: nothing tells whose a semaphore is.
+    assert shared_memory() - before == set()
 
 
 def start_and_stop(subject: Real, grace_s: float) -> None:
