@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import structlog
 
 from tasks import attempt, isolation, process, publish, settings, settlement
-from tasks.attempt import Postponed
+from tasks.attempt import Completed, Postponed
 from tasks.domain.errors import EngineAway, EngineLost, Unavailable
 from tasks.process import WorkerProcess
 from tasks.serving import GPU, Serving
@@ -81,6 +81,8 @@ def _call(here: WorkerProcess, claim: Claim, by: Serving) -> None:
         outcome = attempt.run(claim, by, call)
         if isinstance(outcome, Postponed) and isinstance(outcome.error, EngineLost | EngineAway):
             here.on_engine_lost()
+        elif isinstance(outcome, Completed):
+            here.on_engine_answer()
         settlement.write(jobs.default(), claim, by, outcome)
 
 

@@ -127,6 +127,8 @@ class WorkerProcess:
     draining: threading.Event = field(default_factory=threading.Event)
     #: Told when a call found the engine gone, so that it is looked at now.
     on_engine_lost: Callable[[], None] = lambda: None
+    #: Told when the engine has answered a call: as good as a probe of it.
+    on_engine_answer: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.isolation = threading.BoundedSemaphore(self.isolation_slots)

@@ -59,6 +59,10 @@ class Beat:
             except Unavailable:
                 log.warning("heartbeat.missed", worker=self._here.name)
 
+    def say_hello_soon(self) -> None:
+        """The same, without waiting for Redis."""
+        threading.Thread(target=self.say_hello, name="hello", daemon=True).start()
+
     def say_goodbye(self) -> None:
         """Leave the fleet in order."""
         with self._talking:

@@ -9,7 +9,8 @@ from pathlib import Path
 import structlog
 
 from tasks import serving, settings
-from tasks.engine.server import Engine, EngineConfig, State
+from tasks.engine.config import EngineConfig, State
+from tasks.engine.server import Engine
 from tasks.process import WorkerProcess
 from tasks.serving import CPU_MODEL
 from tasks.worker.beat import Beat
@@ -51,6 +52,7 @@ class EngineKeeper:
         self._beat.ready_in_s = self._last_load_s()
         self._engine = Engine(config(), on_state=self._changed)
         here.on_engine_lost = self._engine.suspect
+        here.on_engine_answer = self._engine.alive_hint
 
     def start(self) -> None:
         """Begin to load. Returns at once."""
@@ -64,12 +66,12 @@ class EngineKeeper:
         ready = state is State.READY
         self._serve(self._engine.base_url if ready else None)
         (self._gate.open if ready else self._gate.shut)()
-        if ready:
+        if self._engine.loading_s is not None:
             self._remember_load_s(self._engine.loading_s)
         self._beat.state = state.value
         self._beat.ready_in_s = self._last_load_s() if state is State.LOADING else 0.0
         log.info("engine.state", worker=self._here.name, state=state.value)
-        self._beat.say_hello()
+        self._beat.say_hello_soon()
 
     def _serve(self, base_url: str | None) -> None:
         url = f"{base_url}/v1" if base_url else ""

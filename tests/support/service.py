@@ -136,12 +136,12 @@ class Service:
         own = {**self.env, **(env or {})}
         return Supervised([sys.executable, *arguments], env=own, log=self.data / f"{name}.log")
 
-    def add_worker(self, queues: str = "api") -> Supervised:
+    def add_worker(self, queues: str = "api", **env: str) -> Supervised:
         """Start one more worker."""
         name = f"{queues}{len(self.workers)}"
         worker = self.run(
             name, "-m", "celery", "-A", "tasks", "worker", "-Q", queues, "-P", "threads", "-c", str(self._concurrency),
-            "--without-mingle", "--without-gossip", "-n", f"{name}@%h", "-l", "WARNING", *self._worker_options,
+            "--without-mingle", "--without-gossip", "-n", f"{name}@%h", "-l", "WARNING", *self._worker_options, env=env,
         )  # fmt: skip
         self.workers.append(worker)
         return worker
