@@ -51,7 +51,9 @@ class Follower:
         match = self._pattern.search(line)
         if match is None:
             return ""
-        return (match[1] if self._pattern is RESTART else line)[:WIDTH]
+        if self._pattern is RESTART:
+            line = f"{match[1]}, starting it again" if match[1].startswith("exited") else match[1]
+        return line[:WIDTH]
 
 
 def last_line(path: Path) -> str:

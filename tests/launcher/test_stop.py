@@ -10,8 +10,8 @@ from tests.launcher.launched import START_S, Launched, survivors
 from tests.launcher.terminal import CTRL_C, Terminal
 from tests.support.polling import until
 
-#: Longer than the drain, so that the job is put back when the workers stop.
-SLOW, DRAIN_S = "sandbox/slow-2500ms", "0.5"
+#: Longer than the web's stop and the drain together, so that the job is put back when the workers stop.
+SLOW, DRAIN_S = "sandbox/slow-6000ms", "0.5"
 
 
 def in_mid_job(run: Launched) -> str:
