@@ -115,7 +115,7 @@ def test_messages_delivered_five_times_run_once(tmp_path: Path, monkeypatch: pyt
                 for _ in range(4)
             ]
             chance.shuffle(again)
-            publish.send(again[:400])
+            publish.send(again[:400], service.valkey.client)
         verdict = judge(service, ids)
         failed_tries = sum(c["outcome"] == "refused" for c in calls(service.sandbox_log))
         print(f"failed tries={failed_tries} {verdict}")
