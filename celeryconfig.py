@@ -11,6 +11,11 @@ from dotenv import load_dotenv
 
 load_dotenv(os.environ.get("TANDEM_ENV_FILE", ".env"))
 
+# Celery lets these two override what is set here. Messages, records and the rule that finds lost messages must be on
+# one Redis, so there is one variable for it.
+for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+    os.environ.pop(name, None)
+
 broker_url = os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
 result_backend = broker_url
 
