@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import cast
 
 from redis import Redis
 
@@ -66,14 +65,8 @@ class Fleet:
 
     def workers(self) -> list[Worker]:
         """The workers that said hello within a lease."""
-        with renamed():
-            seconds, micros = self._redis.time()
-            now = seconds + micros / 1e6
-            names = cast(list[str], self._redis.zrangebyscore(keys.WORKERS, (now - self._lease_s) * 1000, "+inf"))
-            pipe = self._redis.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(keys.worker(name))
-            return [_worker(said) for said in pipe.execute() if said]
+        said = self._scripts.call("workers", [keys.WORKERS], [int(self._lease_s * 1000)])
+        return [_worker(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in said if flat]
 
     def ever_served(self, queue: str) -> bool:
         """Whether a worker of this queue has ever been here."""
