@@ -48,12 +48,20 @@ class Drain:
         self._wait(ends_at)
         left = len(self._here.in_flight)
         self._here.in_flight.cut_all(DRAIN)
-        self._wait(time.monotonic() + PUT_BACK_S)
-        if self._keeper is not None:
-            self._keeper.stop(max(0.0, ends_at - time.monotonic()))
+        # Side by side: neither the engine nor a slow Redis may keep the process beyond its time. The first thing that
+        # stopping an engine without grace does is to kill it.
+        engine = threading.Thread(target=self._stop_engine, args=(ends_at,), name="stop-engine", daemon=True)
+        engine.start()
+        out_at = max(ends_at, time.monotonic()) + PUT_BACK_S
+        self._wait(out_at)
+        engine.join(max(0.0, out_at - time.monotonic()))
         self._beat.say_goodbye()
         log.info("drain.ended", worker=self._here.name, released=left)
         os._exit(0)
+
+    def _stop_engine(self, ends_at: float) -> None:
+        if self._keeper is not None:
+            self._keeper.stop(max(0.0, ends_at - time.monotonic()))
 
     def _wait(self, ends_at: float) -> None:
         while len(self._here.in_flight) and time.monotonic() < ends_at:
