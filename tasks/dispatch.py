@@ -80,7 +80,10 @@ def wait(job_id: str, owner: str, timeout_s: float) -> Job:
 def list_jobs(
     owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None
 ) -> tuple[list[Job], bool]:
-    """An owner's jobs, newest first, from behind the job `after`; and whether there are more. Raises Unavailable."""
+    """An owner's jobs, newest first, from behind the job `after`; and whether there are more.
+
+    Raises InvalidRequest when there is no job `after`, and Unavailable.
+    """
     return jobs.default().page(owner, status=status, model=model, limit=limit, after=after)
 
 

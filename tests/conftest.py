@@ -44,5 +44,7 @@ def valkey(valkey_server: Valkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[V
 
 def forget_caches() -> None:
     """Let settings and connections be made anew from the environment."""
+    if events.waiters.cache_info().currsize:
+        events.waiters().stop()
     for cached in CACHED:
         cached.cache_clear()  # type: ignore[attr-defined]

@@ -18,6 +18,8 @@ log = structlog.get_logger()
 
 #: How long a listener waits before it subscribes again after Redis went away.
 RECONNECT_S = 0.5
+#: How often a listener looks whether it shall stop.
+LOOK_S = 1.0
 
 
 class Listener:
@@ -38,8 +40,9 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop within a second."""
+        """Stop; returns when the thread has let go of its connection, after a second at the most."""
         self._stopped.set()
+        self._thread.join(2 * LOOK_S)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -55,7 +58,7 @@ class Listener:
             if self._missed is not None:
                 self._missed()
             while not self._stopped.is_set():
-                if message := pubsub.get_message(timeout=1.0):
+                if message := pubsub.get_message(timeout=LOOK_S):
                     self._heard(message["data"])
 
 
@@ -82,6 +85,10 @@ class Waiters:
             return True
         finally:
             self._forget(job_id, event)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._listener.stop()
 
     def _forget(self, job_id: str, event: threading.Event) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tasks import settings
 from tasks.domain.errors import IdempotencyMismatch, Unavailable
@@ -117,8 +118,12 @@ class Jobs:
 
     def wait_for_disk(self) -> None:
         """Return when all that was written so far is on disk. Raises Unavailable when it is not in time."""
-        with renamed():
-            local, _replicas = self.redis.waitaof(1, 0, FSYNC_TIMEOUT_MS)
+        try:
+            with renamed():
+                local, _replicas = self.redis.waitaof(1, 0, FSYNC_TIMEOUT_MS)
+        except ResponseError as error:
+            message = "Redis cannot promise durability: it has appendonly off, or is older than 7.2"
+            raise Unavailable(message, retry_after_s=RETRY_AFTER_S) from error
         if local < 1:
             raise Unavailable("Redis could not write to disk in time", retry_after_s=RETRY_AFTER_S)
 

@@ -30,7 +30,7 @@ def idempotency(owner: str, key: str) -> str:
 
 
 def owner_jobs(owner: str) -> str:
-    """Sorted set: an owner's jobs by creation (ms)."""
+    """Sorted set: an owner's jobs by creation (µs)."""
     return f"{PREFIX}owner:{owner}:jobs"
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from tasks.domain.errors import InvalidRequest
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
 from tasks.store import keys
 
@@ -102,9 +103,11 @@ class Listing:
     def page(
         self, *, status: Status | None, model: str | None, limit: int, after: str | None
     ) -> tuple[list[Job], bool]:
-        """At most `limit` jobs behind `after` that match; and whether there are more. Unknown `after`: from the top."""
-        rank = cast(int | None, self._redis.zrevrank(self._index, after)) if after else None
-        start = 0 if rank is None else rank + 1
+        """At most `limit` jobs behind `after` that match; and whether there are more.
+
+        Raises InvalidRequest when `after` is not among the owner's jobs: from the top again, a walk would never end.
+        """
+        start = self._behind(after) if after else 0
         found: list[Job] = []
         while len(found) <= limit:
             ids = cast(list[str], self._redis.zrevrange(self._index, start, start + PAGE - 1))
@@ -114,6 +117,12 @@ class Listing:
             if len(ids) < PAGE:
                 break
         return found[:limit], len(found) > limit
+
+    def _behind(self, after: str) -> int:
+        rank = cast(int | None, self._redis.zrevrank(self._index, after))
+        if rank is None:
+            raise InvalidRequest(f"no job {after} to go on behind", field="after")
+        return rank + 1
 
     def _read(self, ids: list[str]) -> tuple[list[str], list[Job]]:
         pipe = self._redis.pipeline(transaction=False)

@@ -22,7 +22,8 @@ local now = now_ms()
 local expires_at = now + tonumber(ARGV[4])
 redis.call("HSET", KEYS[1], "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
   "created_at", now, "expires_at", expires_at, unpack(ARGV, 6))
-redis.call("ZADD", KEYS[3], now, id)
-redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", now - tonumber(ARGV[5]))
+-- In microseconds: a list has an order within one millisecond too.
+redis.call("ZADD", KEYS[3], now_us(), id)
+redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
 enqueue(id, KEYS[1], now)
 return {"accepted", id, tostring(now), tostring(expires_at)}

@@ -9,10 +9,12 @@
 
 local ATTEMPTS_KEPT = 32
 
-local function now_ms()
+local function now_us()
   local t = redis.call("TIME")
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
+
+local function now_ms() return math.floor(now_us() / 1000) end
 
 local function job_key(id) return "tandem:job:" .. id end
 local function waiting_key(queue, priority) return "tandem:waiting:" .. queue .. ":" .. priority end

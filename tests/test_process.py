@@ -1,0 +1,69 @@
+"""What a worker process holds, and the turns in its engine."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from tasks.process import LOST, EngineTurn, InFlight
+from tasks.providers.base import DEADLINE, Call
+from tasks.store.jobs import Claim
+from tests.support.polling import until
+
+
+def claim(job_id: str, fence: int = 1) -> Claim:
+    return Claim(
+        job_id=job_id, fence=fence, n=1, tries=0, max_tries=5, crashes=0, engine_losses=0, suspect=False, left_s=60,
+        kind="chat", queue="api", target="m", request={},
+    )  # fmt: skip
+
+
+def call(timeout_s: float = 60) -> Call:
+    return Call(request_id="job.1", timeout_s=timeout_s)
+
+
+def test_a_lost_lease_cuts_only_the_call_with_that_fence() -> None:
+    held = InFlight()
+    old, new = call(), call()
+    with held.holding(claim("job_a", 1), old), held.holding(claim("job_a", 3), new):
+        assert sorted(held.leases()) == [("job_a", 1), ("job_a", 3)]
+        held.cut_lost([("job_a", 1), ("job_b", 1)])
+        assert (old.why_cut, new.why_cut) == (LOST, None)
+    assert len(held) == 0
+
+
+def test_overdue_calls_are_cut() -> None:
+    held = InFlight()
+    late, early = call(timeout_s=0), call()
+    with held.holding(claim("job_a"), late), held.holding(claim("job_b"), early):
+        held.cut_overdue()
+    assert (late.why_cut, early.why_cut) == (DEADLINE, None)
+
+
+def test_a_job_alone_in_the_engine_waits_for_the_others_and_they_for_it() -> None:
+    turn, trail = EngineTurn(), list[str]()
+    first_may_leave, alone_may_leave = threading.Event(), threading.Event()
+
+    def shared(name: str, leave: threading.Event | None = None) -> None:
+        with turn.shared():
+            trail.append(f"{name} in")
+            if leave is not None:
+                leave.wait(5)
+            trail.append(f"{name} out")
+
+    def alone() -> None:
+        with turn.alone():
+            trail.append("alone in")
+            alone_may_leave.wait(5)
+            trail.append("alone out")
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(shared, "first", first_may_leave)
+        until(lambda: "first in" in trail, within_s=5)
+        pool.submit(alone)
+        until(lambda: turn._alone_wanted == 1, within_s=5)
+        pool.submit(shared, "second")
+        first_may_leave.set()
+        until(lambda: "alone in" in trail, within_s=5)
+        alone_may_leave.set()
+    assert trail == ["first in", "first out", "alone in", "alone out", "second in", "second out"]

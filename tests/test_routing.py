@@ -1,0 +1,114 @@
+"""auto | gpu | api → a queue."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import routing
+from tasks.domain.errors import Unavailable, UnknownModel
+from tasks.domain.job import Mode
+from tasks.store import fleet
+from tasks.store.fleet import Worker
+from tests.conftest import forget_caches
+from tests.support.valkey import Valkey
+
+HOSTED = "nvidia/nemotron-3-nano-30b-a3b"
+
+
+@pytest.fixture(autouse=True)
+def _clean(valkey: Valkey) -> None:
+    """An empty fleet, and no provider."""
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    forget_caches()
+
+
+def gpu_worker(state: str = "ready", model: str = "tiny-chat", ready_in_s: float = 0.0) -> None:
+    fleet.default().hello(Worker(name="gpu0", queues="gpu", state=state, model=model, ready_in_s=ready_in_s))
+
+
+def queue(mode: Mode, model: str = "default") -> str:
+    return routing.route(mode, model, fleet.default()).queue
+
+
+def test_auto_prefers_a_live_gpu_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    assert queue(Mode.AUTO) == "api"
+    gpu_worker()
+    assert queue(Mode.AUTO) == "gpu"
+    assert queue(Mode.AUTO, "tiny-chat") == "gpu"
+    assert queue(Mode.AUTO, HOSTED) == "api"
+
+
+@pytest.mark.parametrize(("ready_in_s", "expected"), [(5.0, "gpu"), (500.0, "api")])
+def test_auto_waits_for_an_engine_that_is_soon_ready(
+    monkeypatch: pytest.MonkeyPatch, ready_in_s: float, expected: str
+) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", TANDEM_AUTO_WAIT_S="60")
+    gpu_worker("loading", ready_in_s=ready_in_s)
+    assert queue(Mode.AUTO) == expected
+
+
+def test_auto_waits_in_the_gpu_queue_when_the_engine_vanished_and_nobody_else_is_there() -> None:
+    with pytest.raises(Unavailable):
+        queue(Mode.AUTO)
+    gpu_worker()
+    fleet.default().goodbye("gpu0")
+    assert queue(Mode.AUTO) == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("state", "takes"), [("ready", True), ("loading", True), ("broken", False), ("draining", False)]
+)
+def test_gpu_needs_a_live_or_loading_worker(monkeypatch: pytest.MonkeyPatch, state: str, takes: bool) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    gpu_worker(state, ready_in_s=10_000.0)
+    if takes:
+        assert queue(Mode.GPU) == "gpu"
+    else:
+        with pytest.raises(Unavailable) as refused:
+            queue(Mode.GPU)
+        assert refused.value.retry_after_s > 0
+
+
+def test_gpu_never_goes_to_a_hosted_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", OPENROUTER_API_KEY="sk-or-x")
+    for model in ("default", HOSTED, "tiny-chat"):
+        with pytest.raises(Unavailable):
+            queue(Mode.GPU, model)
+
+
+def test_api_needs_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_worker()
+    with pytest.raises(Unavailable):
+        queue(Mode.API)
+    given(monkeypatch, OPENROUTER_API_KEY="sk-or-x")
+    assert queue(Mode.API) == "api"
+
+
+def test_with_both_keys_each_provider_has_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", OPENROUTER_API_KEY="sk-or-x")
+    assert queue(Mode.API) == "api"
+    assert queue(Mode.API, HOSTED) == "api"
+    assert queue(Mode.API, "nvidia/nemotron-nano-12b-v2-vl:free") == "api.openrouter"
+
+
+def test_an_unknown_model_is_named_with_those_that_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    for mode in Mode:
+        with pytest.raises(UnknownModel) as refused:
+            queue(mode, "nvidia/nemotron-3-nano-30b")
+        assert HOSTED in refused.value.near
+        assert refused.value.field == "model"
+
+
+def test_the_sandbox_stands_in_only_where_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, TANDEM_SANDBOX_URL="http://127.0.0.1:1/v1")
+    assert queue(Mode.AUTO, "sandbox/hang") == "api"
+    assert queue(Mode.API, HOSTED) == "api"
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    with pytest.raises(UnknownModel):
+        queue(Mode.AUTO, "sandbox/hang")

@@ -1,0 +1,167 @@
+"""What an attempt's outcome does to the record. Real store, no provider."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import attempt, dispatch, settlement
+from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
+from tasks.domain.errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
+from tasks.domain.job import Job, Kind, Mode, Status, Submission
+from tasks.domain.result import ChatResult, Completion, Usage
+from tasks.process import DRAIN, LOST
+from tasks.serving import Serving
+from tasks.store import jobs
+from tasks.store.jobs import Claim
+from tests.conftest import forget_caches
+from tests.support.valkey import Valkey
+
+BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
+ANSWER = Completion(
+    result=ChatResult(content="Paris ✓", finish_reason="stop"),
+    usage=Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5),
+    model="m-2026",
+)
+
+
+@pytest.fixture(autouse=True)
+def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_SANDBOX_URL", BY.base_url)
+    monkeypatch.setenv("TANDEM_MAX_TRIES", "3")
+    forget_caches()
+
+
+def submit() -> str:
+    request = {"messages": [{"role": "user", "content": "hi"}]}
+    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=60)
+    return dispatch.submit(asked)[0].id
+
+
+def claim(job_id: str) -> Claim:
+    epoch = int(str(jobs.default().redis.hget(f"tandem:job:{job_id}", "epoch")))
+    servings = [(BY.queue, BY.provider, BY.target)]
+    got = jobs.default().claim(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+    assert got is not None
+    return got
+
+
+def after(outcome: Outcome, job_id: str | None = None) -> Job:
+    job_id = job_id or submit()
+    settlement.write(jobs.default(), claim(job_id), BY, outcome)
+    return dispatch.find(job_id, "o")
+
+
+def test_an_answer_completes_the_job_with_its_usage() -> None:
+    job = after(Completed(completion=ANSWER))
+    assert job.status is Status.COMPLETED
+    assert job.result == ANSWER.result.to_json()
+    assert job.usage == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    assert job.attempts[0]["model"] == "m-2026"
+    assert job.finished_at is not None
+
+
+def test_a_refusal_fails_the_job_at_once() -> None:
+    job = after(Refused(error=ContextTooLong("too long")))
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert (job.error.code, job.error.message) == ("context_too_long", "too long")
+
+
+def test_a_failed_try_waits_and_the_last_one_fails_the_job() -> None:
+    job = after(Postponed(error=ProviderOverloaded("busy", retry_after_s=30)))
+    assert job.status is Status.PENDING
+    assert job.waiting_on is not None
+    assert job.waiting_on.until is not None
+    assert (job.waiting_on.until - job.created_at).total_seconds() >= 30
+    redis = jobs.default().redis
+    for _ in range(2):
+        redis.hset(f"tandem:job:{job.id}", "phase", "queued")
+        job = after(Postponed(error=ProviderOverloaded("busy")), job.id)
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert job.error.code == "provider_overloaded"
+    assert len(job.attempts) == 3
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Postponed(error=RateLimited("slow down", retry_after_s=60)),
+        Postponed(error=EngineLost("gone")),
+        Postponed(error=EngineAway("not there")),
+        Cut(why=DRAIN),
+    ],
+)
+def test_what_is_not_the_jobs_fault_is_not_charged(outcome: Outcome) -> None:
+    job = after(outcome)
+    assert job.status is Status.PENDING
+    assert jobs.default().redis.hget(f"tandem:job:{job.id}", "tries") == "0"
+
+
+def test_a_rate_limit_parks_everybody_of_that_provider() -> None:
+    waiting = submit()
+    after(Postponed(error=RateLimited("slow down", retry_after_s=60)))
+    servings = [(BY.queue, BY.provider, BY.target)]
+    assert jobs.default().claim(waiting, 0, worker="w", lease_s=5, may_isolate=True, servings=servings) is None
+    found = dispatch.find(waiting, "o")
+    assert found.waiting_on is not None
+    assert found.waiting_on.reason == "rate_limit"
+    assert found.waiting_on.until is not None
+    assert found.attempts == ()
+
+
+def test_a_job_in_two_engine_deaths_is_charged_only_when_alone() -> None:
+    job_id = submit()
+    for _ in range(2):
+        assert after(Postponed(error=EngineLost("gone")), job_id).status is Status.PENDING
+    for status in (Status.PENDING, Status.FAILED):
+        job = after(Postponed(error=EngineLost("gone")), job_id)
+        assert job.status is status
+    assert job.error is not None
+    assert job.error.code == "quarantined"
+
+
+def test_an_absent_engine_is_nobodys_death() -> None:
+    job_id = submit()
+    after(Postponed(error=EngineAway("not there")), job_id)
+    assert jobs.default().redis.hget(f"tandem:job:{job_id}", "engine_losses") == "0"
+
+
+@pytest.mark.parametrize(("why", "status"), [(LOST, Status.PROCESSING), (DRAIN, Status.PENDING)])
+def test_a_lost_job_is_left_alone_and_a_drained_one_lines_up(why: str, status: Status) -> None:
+    assert after(Cut(why=why)).status is status
+
+
+def test_a_deadline_expires_the_job() -> None:
+    job = after(Expired())
+    assert job.status is Status.EXPIRED
+    assert job.error is not None
+    assert job.error.code == "deadline_exceeded"
+
+
+def test_whoever_lost_the_job_writes_nothing() -> None:
+    job_id = submit()
+    stale = claim(job_id)
+    dispatch.cancel(job_id, "o")
+    settlement.write(jobs.default(), stale, BY, Completed(completion=ANSWER))
+    assert dispatch.find(job_id, "o").status is Status.CANCELLED
+    assert dispatch.find(job_id, "o").result is None
+
+
+@pytest.mark.parametrize("tries", [0, 1, 5, 50])
+def test_backoff_grows_with_jitter_is_capped_and_honours_the_hint(tries: int) -> None:
+    waits = [settlement.backoff_s(tries, None) for _ in range(200)]
+    assert max(waits) <= min(60.0, 2.0**tries)
+    assert len({round(wait, 6) for wait in waits}) > 150
+    assert settlement.backoff_s(tries, 120.0) == 120.0
+
+
+def test_a_fault_of_ours_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider cannot even be made: an unknown name stands for any bug on the way."""
+    job_id = submit()
+    got = claim(job_id)
+    nobody = Serving(queue="api", provider="no such provider", target="m", base_url="x")
+    outcome = attempt.run(got, nobody, attempt.new_call(got))
+    settlement.write(jobs.default(), got, nobody, outcome)
+    assert dispatch.find(job_id, "o").attempts[0]["reason"] == "internal_error"
+    assert jobs.default().redis.hget(f"tandem:job:{job_id}", "tries") == "1"
