@@ -82,7 +82,7 @@ def list_jobs(
 ) -> tuple[list[Job], bool]:
     """An owner's jobs, newest first, from behind the job `after`; and whether there are more.
 
-    Raises InvalidRequest when there is no job `after`, and Unavailable.
+    Raises JobNotFound when there is no job `after`, and Unavailable.
     """
     return jobs.default().page(owner, status=status, model=model, limit=limit, after=after)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tasks.domain.errors import InvalidRequest
+from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
 from tasks.store import keys
 
@@ -105,7 +105,7 @@ class Listing:
     ) -> tuple[list[Job], bool]:
         """At most `limit` jobs behind `after` that match; and whether there are more.
 
-        Raises InvalidRequest when `after` is not among the owner's jobs: from the top again, a walk would never end.
+        Raises JobNotFound when `after` is not among the owner's jobs: from the top again, a walk would never end.
         """
         start = self._behind(after) if after else 0
         found: list[Job] = []
@@ -121,7 +121,7 @@ class Listing:
     def _behind(self, after: str) -> int:
         rank = cast(int | None, self._redis.zrevrank(self._index, after))
         if rank is None:
-            raise InvalidRequest(f"no job {after} to go on behind", field="after")
+            raise JobNotFound(f"no job {after} to go on behind", field="after")
         return rank + 1
 
     def _read(self, ids: list[str]) -> tuple[list[str], list[Job]]:

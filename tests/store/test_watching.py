@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.domain.errors import IdempotencyMismatch, InvalidRequest, Unavailable
+from tasks.domain.errors import IdempotencyMismatch, JobNotFound, Unavailable
 from tasks.domain.job import Status
 from tasks.store import events, keys
 from tasks.store.capacity import Capacity
@@ -168,7 +168,7 @@ def test_a_list_skips_what_has_expired_and_goes_on_behind_a_job(store: Jobs) -> 
     assert ([job.id for job in page], more) == ([ids[0], ids[2]], True)
     page, more = store.page("o", status=Status.PENDING, model="default", limit=2, after=ids[2])
     assert ([job.id for job in page], more) == ([ids[3], ids[4]], False)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(JobNotFound):
         store.page("o", status=None, model=None, limit=2, after="job_unknown")
     assert store.page("o", status=Status.FAILED, model=None, limit=2, after=None) == ([], False)
     assert store.redis.zcard(keys.owner_jobs("o")) == 4

@@ -109,5 +109,5 @@ def test_a_page_behind_an_erased_job_is_refused(client: FlaskClient) -> None:
     gone = submit(client)
     client.delete(f"/jobs/{gone}")
     refused = client.get(f"/jobs?after={gone}")
-    assert refused.status_code == 422
+    assert refused.status_code == 404
     assert "after" in refused.get_json()["errors"]

@@ -57,7 +57,7 @@ class Jobs(MethodView):
 
     @blp.arguments(ListingSchema, location="query")
     @blp.response(200, JobListSchema)
-    @blp.refuses(401, 422, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, asked: Listing) -> Page:
         """List jobs, newest first"""
         jobs, has_more = dispatch.list_jobs(owner(), **vars(asked))

@@ -37,7 +37,7 @@ class ListingSchema(Schema):
     limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
     after = Text(
         validate=validate.Length(1, 100),
-        metadata={"description": "Start behind this job. One that is gone is refused (422)."},
+        metadata={"description": "Start behind this job. One that is gone is refused (404)."},
     )
 
     @post_load
