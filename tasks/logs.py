@@ -13,6 +13,9 @@ from tasks import settings
 #: Fields that could carry what a client wrote or a secret. Seen in an event they are masked, whoever logs them.
 FORBIDDEN = frozenset({"prompt", "messages", "content", "request", "result", "answer", "authorization", "api_key"})
 
+#: These say of every task that it came and went. Our own line at an attempt's end says more, and each costs CPU.
+CHATTY = ("celery.worker.strategy", "celery.app.trace")
+
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -54,3 +57,5 @@ def configure() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(here.log_level.upper())
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

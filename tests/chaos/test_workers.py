@@ -98,9 +98,8 @@ def test_sigterm_puts_back_what_is_not_finished(tmp_path: Path) -> None:
         assert judge(service, ids).by_status == {"completed": 64}
 
 
-def test_messages_delivered_five_times_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_delivered_five_times_run_once(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
-        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
         service.tell_sandbox(latency_ms=100, fail={"status": 503, "share": 0.3, "times": 150})
         ids = [service.submit(f"job {n}") for n in range(500)]
         chance = random.Random(5)
@@ -123,11 +122,13 @@ def test_messages_delivered_five_times_run_once(tmp_path: Path, monkeypatch: pyt
         assert verdict.calls == 500 + failed_tries, "a duplicate message led to a call"
 
 
-def test_a_task_that_raises_base_exceptions_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_raises_base_exceptions_harms_nobody(tmp_path: Path) -> None:
     with Service(tmp_path, workers=1, concurrency=8, worker_options=["-I", "tests.chaos.faulty"]) as service:
-        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
-        for kind in ("SystemExit", "KeyboardInterrupt", "BaseException", "GeneratorExit") * 10:
-            app.send_task("tests.chaos.faulty.explode", args=(kind,), queue="api", ignore_result=True)
+        with app.connection_for_write(service.valkey.url) as connection:
+            for kind in ("SystemExit", "KeyboardInterrupt", "BaseException", "GeneratorExit") * 10:
+                app.send_task(
+                    "tests.chaos.faulty.explode", args=(kind,), queue="api", ignore_result=True, connection=connection
+                )
         ids = [service.submit(f"job {n}") for n in range(100)]
         wait_for_all(service, ids, within_s=40)
         verdict = judge(service, ids)

@@ -6,8 +6,6 @@ import random
 import signal
 from pathlib import Path
 
-import pytest
-
 from tasks.celery import app
 from tests.chaos.deadly import DeadlyUpstream
 from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
@@ -49,11 +47,11 @@ def test_a_poison_job_is_quarantined_alone(tmp_path: Path) -> None:
         assert len(service.workers[0].exits) == 1
 
 
-def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
     """As after a lost connection: alive, slots free, the queue not empty, and nothing is popped."""
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
-        monkeypatch.setattr(app.conf, "broker_url", service.valkey.url)
-        app.control.cancel_consumer("api")
+        with app.connection_for_write(service.valkey.url) as connection:
+            assert app.control.cancel_consumer("api", connection=connection, reply=True, timeout=5, limit=1)
         ids = [service.submit(f"job {n}") for n in range(10)]
         wait_for_all(service, ids, within_s=40)
         assert judge(service, ids).by_status == {"completed": 10}

@@ -27,20 +27,19 @@ def popped(redis: Redis, key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("queue", ["api", "gpu", "api.openrouter"])
 @pytest.mark.parametrize("priority", [0, 3, 9])
-def test_a_message_is_as_celery_writes_it(
-    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, queue: str, priority: int
-) -> None:
-    monkeypatch.setattr(app.conf, "broker_url", valkey.url)
+def test_a_message_is_as_celery_writes_it(valkey: Valkey, queue: str, priority: int) -> None:
     message = Message(job_id="job_0123456789abcdef", epoch=7, queue=queue, priority=priority)
     key = publish.list_of(queue, priority)
-    app.send_task(
-        publish.task_of(queue),
-        args=(message.job_id, message.epoch),
-        task_id=f"{message.job_id}.{message.epoch}",
-        queue=queue,
-        priority=priority,
-        ignore_result=True,
-    )
+    with app.connection_for_write(valkey.url) as connection:
+        app.send_task(
+            publish.task_of(queue),
+            args=(message.job_id, message.epoch),
+            task_id=f"{message.job_id}.{message.epoch}",
+            queue=queue,
+            priority=priority,
+            ignore_result=True,
+            connection=connection,
+        )
     celerys = popped(valkey.client, key)
     publish.send([message], valkey.client)
     assert popped(valkey.client, key) == celerys
