@@ -6,7 +6,8 @@ import random
 import signal
 from pathlib import Path
 
-from tasks.celery import app
+from celery import Celery
+
 from tests.chaos.deadly import DeadlyUpstream
 from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
 from tests.support.polling import until
@@ -50,8 +51,8 @@ def test_a_poison_job_is_quarantined_alone(tmp_path: Path) -> None:
 def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
     """As after a lost connection: alive, slots free, the queue not empty, and nothing is popped."""
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
-        with app.connection_for_write(service.valkey.url) as connection:
-            assert app.control.cancel_consumer("api", connection=connection, reply=True, timeout=5, limit=1)
+        client = Celery(broker=service.valkey.url)
+        assert client.control.cancel_consumer("api", reply=True, timeout=5, limit=1)
         ids = [service.submit(f"job {n}") for n in range(10)]
         wait_for_all(service, ids, within_s=40)
         assert judge(service, ids).by_status == {"completed": 10}
