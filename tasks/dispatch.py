@@ -95,6 +95,9 @@ def cancel(job_id: str, owner: str) -> Job:
 
 
 def erase(job_id: str, owner: str) -> None:
-    """Erase a job's record, cancelling it first. Raises JobNotFound and Unavailable."""
+    """Erase a job's record, cancelling it first; again within an hour it changes nothing.
+
+    Raises JobNotFound and Unavailable.
+    """
     if not jobs.default().erase(job_id, owner):
         raise JobNotFound(f"no job {job_id}")

@@ -18,6 +18,8 @@ from tasks.store import connection, keys, record
 from tasks.store.scripts import RETRY_AFTER_S, Scripts, renamed
 
 IDEMPOTENCY_TTL_S = 24 * 3600
+#: How long a repeated DELETE is still answered like the first.
+ERASED_KEPT_S = 3600
 #: Two deaths of a process that ran nothing else are no accident.
 CRASHES_TO_QUARANTINE = 2
 #: How long an accept may wait for the disk (WAITAOF) before it is called off.
@@ -146,8 +148,9 @@ class Jobs:
         return int(self.scripts.call("cancel", [keys.job(job_id)], [job_id, owner, self.ttl_s])) >= 0
 
     def erase(self, job_id: str, owner: str) -> bool:
-        """Erase a job's record, cancelling it first. False when this owner has no such job."""
-        return bool(self.scripts.call("erase", [keys.job(job_id), keys.owner_jobs(owner)], [job_id, owner]))
+        """Erase a job's record, cancelling it first. False when this owner has, and lately had, no such job."""
+        names = [keys.job(job_id), keys.owner_jobs(owner), keys.erased(job_id)]
+        return bool(self.scripts.call("erase", names, [job_id, owner, ERASED_KEPT_S]))
 
     # ---- the worker's side ----
 

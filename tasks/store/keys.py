@@ -24,6 +24,11 @@ def job(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
 
 
+def erased(job_id: str) -> str:
+    """String: the owner of a job that was erased lately."""
+    return f"{PREFIX}erased:{job_id}"
+
+
 def idempotency(owner: str, key: str) -> str:
     """Hash {job, fingerprint}: what an owner's idempotency key was used for. The key is a client's text: hashed."""
     return f"{PREFIX}idempotency:{owner}:{hashlib.sha256(key.encode()).hexdigest()}"

@@ -84,8 +84,7 @@ class JobById(MethodView):
     def delete(self, job_id: str) -> Response:
         """Erase a job
 
-        Cancels it first if it is not over. Its record is gone afterwards, so a second DELETE changes nothing and finds
-        nothing: 404.
+        Cancels it first if it is not over. Repeated within an hour it changes nothing and is answered alike.
         """
         dispatch.erase(job_id, owner())
         return nothing()
