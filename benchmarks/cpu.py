@@ -10,7 +10,7 @@ import psutil
 #: What a command line holds → what the process is called here. The first that fits counts.
 KNOWN = {
     "EngineCore": "EngineCore",
-    "spawn_main": "vLLM's worker",
+    "VLLM::Worker": "vLLM's worker",
     "vllm": "vLLM's API server",
     "benchmarks.bare": "bare gunicorn",
     "gunicorn": "gunicorn",
