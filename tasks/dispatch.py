@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 
 from tasks import publish, routing, settings
-from tasks.domain.errors import JobNotFound, Unavailable
+from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, Priority, Status, Submission
-from tasks.store import capacity, events, fleet, jobs, record
+from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 
 #: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
@@ -26,6 +26,8 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )
+    if here.durable_accept:
+        durability.default().ensure()
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
     new = NewJob(
         job_id=f"job_{secrets.token_hex(16)}",
@@ -41,18 +43,8 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     accepted = jobs.default().accept(new)
     if accepted.message is None:
         return find(accepted.job_id, asked.owner), True
-    if here.durable_accept:
-        _make_durable(accepted.job_id, asked.owner)
     publish.send([accepted.message])
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
-
-
-def _make_durable(job_id: str, owner: str) -> None:
-    try:
-        jobs.default().wait_for_disk()
-    except Unavailable:
-        jobs.default().erase(job_id, owner)
-        raise
 
 
 def find(job_id: str, owner: str) -> Job:

@@ -10,6 +10,7 @@ from tasks import attempt, isolation, process, publish, settings, settlement
 from tasks.attempt import Completed, Postponed
 from tasks.domain.errors import EngineAway, EngineLost, Unavailable
 from tasks.process import WorkerProcess
+from tasks.providers.base import Call
 from tasks.serving import GPU, Serving
 from tasks.store import jobs
 from tasks.store.jobs import Claim
@@ -70,20 +71,22 @@ def _attempt(here: WorkerProcess, claim: Claim) -> None:
     if by is None or not by.base_url:
         settlement.release(jobs.default(), claim, reason="the engine is not up", delay_s=settlement.ENGINE_AWAY_S)
     elif claim.suspect:
-        isolation.run(claim, by)
+        isolated = isolation.IsolatedCall.of(claim)
+        with here.in_flight.holding(claim, isolated), _turn(here, claim):
+            isolation.run(claim, by, isolated)
     else:
-        _call(here, claim, by)
+        call = attempt.new_call(claim)
+        with here.in_flight.holding(claim, call), _turn(here, claim):
+            _ask(here, claim, by, call)
 
 
-def _call(here: WorkerProcess, claim: Claim, by: Serving) -> None:
-    call = attempt.new_call(claim)
-    with here.in_flight.holding(claim, call), _turn(here, claim):
-        outcome = attempt.run(claim, by, call)
-        if isinstance(outcome, Postponed) and isinstance(outcome.error, EngineLost | EngineAway):
-            here.on_engine_lost()
-        elif isinstance(outcome, Completed):
-            here.on_engine_answer()
-        settlement.write(jobs.default(), claim, by, outcome)
+def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
+    outcome = attempt.run(claim, by, call)
+    if isinstance(outcome, Postponed) and isinstance(outcome.error, EngineLost | EngineAway):
+        here.on_engine_lost()
+    elif isinstance(outcome, Completed):
+        here.on_engine_answer()
+    settlement.write(jobs.default(), claim, by, outcome)
 
 
 def _turn(here: WorkerProcess, claim: Claim) -> AbstractContextManager[None]:

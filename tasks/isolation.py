@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from functools import cache
-from multiprocessing import connection
+from multiprocessing import connection, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
@@ -35,6 +36,12 @@ class IsolatedCall(Call):
 
     child: BaseProcess | None = None
 
+    @classmethod
+    def of(cls, claim: Claim) -> IsolatedCall:
+        """The handle of this attempt's child."""
+        plain = attempt.new_call(claim)
+        return cls(request_id=plain.request_id, timeout_s=plain.remaining_s())
+
     def cut(self, why: str) -> None:
         """Kill the child. The first reason stays."""
         super().cut(why)
@@ -42,19 +49,22 @@ class IsolatedCall(Call):
             self.child.kill()
 
 
-def run(claim: Claim, by: Serving) -> None:
+def run(claim: Claim, by: Serving, call: IsolatedCall) -> None:
     """Run one attempt in a child, which writes the record itself; only its own abnormal end is charged here."""
-    plain = attempt.new_call(claim)
-    call = IsolatedCall(request_id=plain.request_id, timeout_s=plain.remaining_s())
     child = _context().Process(target=_child, args=(claim, by), daemon=True)
-    with process.here().in_flight.holding(claim, call):
-        child.start()
-        call.child = child
-        if call.why_cut is not None:
-            child.kill()
-        child.join()
-        _conclude(claim, by, call, child.exitcode)
+    child.start()
+    call.child = child
+    if call.why_cut is not None:
+        child.kill()
+    child.join()
+    _conclude(claim, by, call, child.exitcode)
     child.close()
+
+
+def clear() -> None:
+    """Remove what the server of child processes left on disk: leaving by os._exit, multiprocessing does not."""
+    if _context.cache_info().currsize:
+        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
 
 
 def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> None:

@@ -9,21 +9,18 @@ from functools import cache
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from tasks import settings
-from tasks.domain.errors import IdempotencyMismatch, Unavailable
+from tasks.domain.errors import IdempotencyMismatch
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
-from tasks.store.scripts import RETRY_AFTER_S, Scripts, renamed
+from tasks.store.scripts import Scripts, renamed
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 #: How long a repeated DELETE is still answered like the first.
 ERASED_KEPT_S = 3600
 #: Two deaths of a process that ran nothing else are no accident.
 CRASHES_TO_QUARANTINE = 2
-#: How long an accept may wait for the disk (WAITAOF) before it is called off.
-FSYNC_TIMEOUT_MS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +114,6 @@ class Jobs:
             return Accepted(job_id=answer[1], message=None)
         message = Message(job_id=new.job_id, epoch=0, queue=new.queue, priority=new.priority)
         return Accepted(job_id=new.job_id, message=message, created_ms=int(answer[2]), expires_ms=int(answer[3]))
-
-    def wait_for_disk(self) -> None:
-        """Return when all that was written so far is on disk. Raises Unavailable when it is not in time."""
-        try:
-            with renamed():
-                local, _replicas = self.redis.waitaof(1, 0, FSYNC_TIMEOUT_MS)
-        except ResponseError as error:
-            message = "Redis cannot promise durability: it has appendonly off, or is older than 7.2"
-            raise Unavailable(message, retry_after_s=RETRY_AFTER_S) from error
-        if local < 1:
-            raise Unavailable("Redis could not write to disk in time", retry_after_s=RETRY_AFTER_S)
 
     def find(self, job_id: str, owner: str) -> Job | None:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""

@@ -8,7 +8,7 @@ import time
 
 import structlog
 
-from tasks import settings
+from tasks import isolation, settings
 from tasks.process import DRAIN, WorkerProcess
 from tasks.worker.beat import Beat
 from tasks.worker.engine import EngineKeeper
@@ -17,7 +17,9 @@ log = structlog.get_logger()
 
 LOOK_S = 0.05
 #: How long threads whose call was cut may take to put their jobs back.
-PUT_BACK_S = 1.5
+PUT_BACK_S = 1.3
+#: How long a Redis that does not answer may hold up the leave-taking.
+GOODBYE_S = 0.5
 
 
 class Drain:
@@ -44,7 +46,7 @@ class Drain:
         grace_s = settings.get().drain_s
         ends_at = time.monotonic() + grace_s
         log.info("drain.started", worker=self._here.name, in_flight=len(self._here.in_flight), grace_s=grace_s)
-        self._beat.say_hello()
+        self._beat.say_hello_soon()
         self._wait(ends_at)
         left = len(self._here.in_flight)
         self._here.in_flight.cut_all(DRAIN)
@@ -55,7 +57,10 @@ class Drain:
         out_at = max(ends_at, time.monotonic()) + PUT_BACK_S
         self._wait(out_at)
         engine.join(max(0.0, out_at - time.monotonic()))
-        self._beat.say_goodbye()
+        goodbye = threading.Thread(target=self._beat.say_goodbye, name="goodbye", daemon=True)
+        goodbye.start()
+        goodbye.join(GOODBYE_S)
+        isolation.clear()
         log.info("drain.ended", worker=self._here.name, released=left)
         os._exit(0)
 

@@ -14,6 +14,7 @@ from tasks.domain.job import Status
 from tasks.store import events, keys
 from tasks.store.capacity import Capacity
 from tasks.store.due import Due
+from tasks.store.durability import Durability
 from tasks.store.fleet import Fleet, Worker
 from tasks.store.jobs import Claim, Jobs, NewJob
 from tests.support.polling import until
@@ -200,16 +201,22 @@ def test_capacity_refuses_before_redis_is_full(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_a_durable_accept_waits_for_the_disk(tmp_path: Path) -> None:
-    for append_only in (True, False):
-        server = Valkey(tmp_path / str(append_only), append_only=append_only).start()
-        try:
-            store = Jobs(server.client, ttl_s=60)
-            accept(store)
-            if append_only:
-                store.wait_for_disk()
-            else:
-                with pytest.raises(Unavailable):
-                    store.wait_for_disk()
-        finally:
-            server.stop()
+def test_durability_has_every_write_answered_from_disk(tmp_path: Path) -> None:
+    server = Valkey(tmp_path, "--appendfsync", "everysec").start()
+    try:
+        Durability(server.client).ensure()
+        assert server.client.config_get("appendfsync") == {"appendfsync": "always"}
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("fault", ["appendonly off", "settings forbidden"])
+def test_durability_is_refused_where_it_cannot_be_had(tmp_path: Path, fault: str) -> None:
+    server = Valkey(tmp_path, append_only=fault != "appendonly off").start()
+    try:
+        if fault == "settings forbidden":
+            server.client.acl_setuser("default", enabled=True, nopass=True, commands=["-config"])
+        with pytest.raises(Unavailable, match="on disk"):
+            Durability(server.client).ensure()
+    finally:
+        server.stop()

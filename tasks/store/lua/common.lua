@@ -108,6 +108,8 @@ local function finish(id, key, now, status, ttl_s)
   leave_lines(id, key)
   redis.call("HSET", key, "status", status, "phase", "", "finished_at", now)
   redis.call("HDEL", key, "until", "reason", "suspect")
+  -- An answered prompt is not needed any more; those of others may be asked again.
+  if status == "completed" then redis.call("HDEL", key, "request") end
   redis.call("ZREM", "tandem:due", id)
   redis.call("EXPIRE", key, ttl_s)
   redis.call("PUBLISH", "tandem:settled", id)
