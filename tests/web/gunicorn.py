@@ -40,7 +40,7 @@ class Gunicorn:
     def start(self) -> Gunicorn:
         """Start, and return when it answers."""
         process = self.launch()
-        until(lambda: process.poll() is not None or self._answers(), within_s=20, what="gunicorn answering")
+        until(lambda: process.poll() is not None or self._answers(), within_s=60, what="gunicorn answering")
         assert process.poll() is None, self.log.read_text()
         return self
 

@@ -22,7 +22,7 @@ from tests.web.gunicorn import Gunicorn
 
 def test_it_refuses_to_serve_strangers_without_keys(environment: dict[str, str], log_file: Path) -> None:
     server = Gunicorn(environment, log_file, "--bind", "127.0.0.1:0", "--bind", f"[::]:{free_port()}")
-    assert server.launch().wait(20) != 0
+    assert server.launch().wait(60) != 0
     said = log_file.read_text()
     assert "refusing to serve" in said and "TANDEM_API_KEYS" in said
     assert "Traceback" not in said and "Listening" not in said
@@ -30,7 +30,7 @@ def test_it_refuses_to_serve_strangers_without_keys(environment: dict[str, str],
 
 def test_it_refuses_an_open_host_by_environment(environment: dict[str, str], log_file: Path) -> None:
     server = Gunicorn(environment | {"TANDEM_HOST": "0.0.0.0"}, log_file)
-    assert server.launch().wait(20) != 0
+    assert server.launch().wait(60) != 0
     assert "refusing to serve 0.0.0.0" in log_file.read_text()
 
 
@@ -44,7 +44,7 @@ def test_with_keys_it_may_serve_everybody(environment: dict[str, str], log_file:
 
 def test_keys_that_cannot_be_read_are_one_sentence(environment: dict[str, str], log_file: Path) -> None:
     server = Gunicorn(environment | {"TANDEM_API_KEYS": "s3cret"}, log_file)
-    assert server.launch().wait(20) != 0
+    assert server.launch().wait(60) != 0
     (line,) = log_file.read_text().splitlines()
     assert line.startswith("TANDEM_API_KEYS") and "s3cret" not in line
 
