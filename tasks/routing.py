@@ -27,7 +27,7 @@ class Route:
 
 def route(mode: Mode, model: str, fleet: Fleet) -> Route:
     """Decide. Raises UnknownModel, or Unavailable when nobody who serves the model is up."""
-    workers = [one for one in fleet.workers() if one.serves(GPU) and model in (DEFAULT, one.model)]
+    workers = [one for one in fleet.lately() if one.serves(GPU) and model in (DEFAULT, one.model)]
     hosted = _hosted(model)
     if mode is Mode.API:
         return hosted or _nobody(model, mode)

@@ -22,15 +22,18 @@ PYTHONS = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITE
 #: but may deadlock in a process with threads.
 TIED = (
     "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.nice(int(sys.argv[2])); os.execv(sys.argv[3], sys.argv[3:])"
 )
+#: An engine on the CPU spins on every core while it works: at the same priority, whoever feeds it waits for a time
+#: slice at each of the dozens of small steps that a job takes, and the engine runs half empty.
+CPU_NICE = 10
 
 
 def arguments(config: EngineConfig, port: int) -> list[str]:
     """The whole command line. What supervision rests on comes last, where nothing overrides it."""
     cpu = ["--enforce-eager", "--dtype", "bfloat16"] if config.device == CPU else []
     return [
-        *(sys.executable, "-I", "-S", "-c", TIED, str(os.getpid())),
+        *(sys.executable, "-I", "-S", "-c", TIED, str(os.getpid()), str(CPU_NICE if config.device == CPU else 0)),
         *(str(config.executable.absolute()), "serve", config.model),
         *("--max-num-seqs", str(config.max_num_seqs)),
         *cpu,

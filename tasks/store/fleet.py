@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -14,6 +15,8 @@ from tasks.store.scripts import Scripts, renamed
 
 #: How long the word of a worker that went silent is kept: to tell one death from many at once.
 KEEP_S = 600
+#: How old a look at the fleet may be where every POST needs one: workers say hello every few seconds only.
+LOOK_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class Fleet:
         self._redis = redis
         self._scripts = Scripts(redis)
         self._lease_s = lease_s
+        self._seen: tuple[float, list[Worker]] = (float("-inf"), [])
 
     def hello(self, worker: Worker, held: Sequence[tuple[str, int]] = ()) -> list[tuple[str, int]]:
         """Say that `worker` lives and push on the leases of what it holds (job id, fence).
@@ -54,11 +58,13 @@ class Fleet:
         said = [str(part) for pair in asdict(worker).items() if pair[0] != "seen_at" for part in pair]
         leases = [part for pair in held for part in pair]
         args = [worker.name, int(self._lease_s * 1000), KEEP_S * 1000, len(said), *said, *leases]
+        self._seen = (float("-inf"), [])
         lost = self._scripts.call("heartbeat", [keys.WORKERS, keys.worker(worker.name)], args)
         return [(job_id, int(fence)) for job_id, fence in zip(lost[::2], lost[1::2], strict=True)]
 
     def goodbye(self, name: str) -> None:
         """Take a worker that leaves in order off the list."""
+        self._seen = (float("-inf"), [])
         with renamed():
             self._redis.zrem(keys.WORKERS, name)
             self._redis.delete(keys.worker(name))
@@ -67,6 +73,14 @@ class Fleet:
         """The workers that said hello within a lease."""
         said = self._scripts.call("workers", [keys.WORKERS], [int(self._lease_s * 1000)])
         return [_worker(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in said if flat]
+
+    def lately(self) -> list[Worker]:
+        """The same as of LOOK_S ago at the most."""
+        at, workers = self._seen
+        if time.monotonic() - at > LOOK_S:
+            workers = self.workers()
+            self._seen = (time.monotonic(), workers)
+        return workers
 
     def ever_served(self, queue: str) -> bool:
         """Whether a worker of this queue has ever been here."""

@@ -13,6 +13,7 @@ from tasks.worker.beat import Beat
 from tasks.worker.drain import Drain
 from tasks.worker.engine import EngineKeeper
 from tasks.worker.gate import Gate
+from tasks.worker.wake import Wake
 from tasks.worker.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ class Duties(bootsteps.StartStopStep):
         self.beat = Beat(self.process, self.gate, capacity=worker.concurrency)
         self.keeper = EngineKeeper(self.process, self.gate, self.beat) if self.has_engine else None
         self.drain = Drain(self.process, self.beat, self.keeper)
+        self.wake = Wake(worker)
         self.watchdog = Watchdog(self.process, self.gate, capacity=worker.concurrency)
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         if self.keeper is not None:
