@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     backoff_cap_s: float = _env("TANDEM_BACKOFF_CAP_S", 60.0, gt=0)
     lease_s: float = _env("TANDEM_LEASE_S", 15.0, gt=0.5)
     drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
-    isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 32, ge=1)
+    isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 64, ge=1)
     stall_s: float = _env("TANDEM_STALL_S", 60.0, gt=0)
 
     @property
