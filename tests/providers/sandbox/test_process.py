@@ -60,7 +60,8 @@ def test_a_kill_loses_nothing_of_the_log(process: Process, log: Path) -> None:
     chat(client, "echo")
     with ThreadPoolExecutor() as pool:
         running = pool.submit(chat, client, "hang")
-        until(lambda: process.in_flight() == 1, within_s=5)
+        # A call counts as in flight from its first byte; it is logged once its body has said which model it wants.
+        until(lambda: process.in_flight() == 1 and len(events(log)) == 3, within_s=5)
         process.popen.kill()
         with pytest.raises(ConnectionLost):
             running.result(5)
