@@ -88,9 +88,11 @@ class Clone:
     def shell(self, command: str) -> str:
         """Type a command; the README's port becomes this clone's. Raises CalledProcessError when it fails."""
         own = re.sub(r"(127\.0\.0\.1|localhost):8000", self._url.removeprefix("http://"), command)
-        return subprocess.run(
-            own, shell=True, cwd=self._folder, env=self._env, stdout=subprocess.PIPE, text=True, check=True
-        ).stdout
+        done = subprocess.run(own, shell=True, cwd=self._folder, env=self._env, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(done.stdout)
+            done.check_returncode()
+        return done.stdout
 
     def ask(self, path: str, body: object = None) -> dict[str, Any]:
         """GET, or POST JSON."""
