@@ -22,6 +22,9 @@ from tasks.store.jobs import Claim
 
 log = structlog.get_logger()
 
+#: What multiprocessing says of a child whose forkserver ended before it could tell the child's status.
+SERVER_GONE = 255
+
 
 @cache
 def _context() -> ForkServerContext:
@@ -70,7 +73,10 @@ def clear() -> None:
 def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> None:
     records = jobs.default()
     if call.why_cut is None:
-        if exitcode != 0:
+        if exitcode == SERVER_GONE or (exitcode != 0 and process.here().draining.is_set()):
+            # A signal to the whole process group, or the end of the server of children: not the job's doing.
+            settlement.release(records, claim, suspect=True)
+        elif exitcode != 0:
             log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
             reason = f"its own process ended with {exitcode}"
             settlement.charge(records, claim, reason)
@@ -83,7 +89,7 @@ def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> No
 def _child(claim: Claim, by: Serving) -> None:
     # Ctrl-C goes to the terminal's whole process group: the parent decides what becomes of its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logs.configure()
     call = attempt.new_call(claim)

@@ -153,6 +153,22 @@ def test_a_job_whose_message_waits_is_left_alone(store: Jobs, due: Due) -> None:
         time.sleep(0.06)  # past the patience, each time
 
 
+def test_a_wait_beyond_the_deadline_is_watched_for_the_deadline(store: Jobs) -> None:
+    job_id = accept(store)
+    store.put_back(claim(store, job_id, "w"), outcome="failed_try", reason="busy", delay_s=3600)
+    expires_at = float(str(store.redis.hget(keys.job(job_id), "expires_at")))
+    assert store.redis.zscore(keys.DUE, job_id) == expires_at
+
+
+def test_an_entry_whose_record_is_gone_stops_nobody(store: Jobs, due: Due) -> None:
+    store.redis.sadd("tandem:lines", "api 0")
+    store.redis.zadd(keys.waiting("api", 0), {"job_ghost": 1})
+    store.redis.sadd("tandem:limits", "upstream")
+    store.redis.zadd(keys.parked("upstream"), {"job_ghost": 1})
+    assert due.let_go() == []
+    until(lambda: [*due.find_lost(), not store.redis.zcard(keys.waiting("api", 0))][-1], within_s=5, every_s=0.06)
+
+
 def test_one_key_makes_one_job_and_another_payload_is_refused(store: Jobs) -> None:
     first = accept(store, key="k")
     assert accept(store, key="k") == first

@@ -90,7 +90,9 @@ end
 
 local function back_off(id, key, now, until_ms, reason)
   redis.call("HSET", key, "status", "pending", "phase", "backoff", "until", until_ms, "reason", reason)
-  redis.call("ZADD", "tandem:due", until_ms, id)
+  -- The deadline is looked at in time even when the wait goes beyond it.
+  local expires_at = tonumber(redis.call("HGET", key, "expires_at"))
+  redis.call("ZADD", "tandem:due", math.min(until_ms, expires_at), id)
 end
 
 -- Line a job up behind a limit. Its watcher is its deadline; the sweep lets it go when there is room.

@@ -6,11 +6,13 @@
 --   returns {id, epoch, queue, priority, id, …}: the messages that are to be sent
 local now, patience, send = now_ms(), tonumber(ARGV[1]), {}
 
-local function take(ids, is_lost)
+local function take(ids, waiting, is_lost)
   for _, id in ipairs(ids) do
     local key = job_key(id)
     local queued_at = redis.call("HGET", key, "queued_at")
-    if is_lost(tonumber(queued_at or 0)) then
+    if not queued_at then
+      redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted
+    elseif is_lost(tonumber(queued_at)) then
       -- A new sequence: with its old one the job would stay overtaken and be sent again at every look.
       for _, part in ipairs(enqueue(id, key, now)) do send[#send + 1] = part end
     end
@@ -34,10 +36,10 @@ for _, line in ipairs(redis.call("SMEMBERS", KEYS[1])) do
     redis.call("HSET", flow, "overtaken_below", f.overtaken_below, "mark", f.watermark or 0, "mark_at", now)
   end
   if now - tonumber(f.busy_at) > patience then
-    take(redis.call("ZRANGE", waiting, 0, ARGV[2] - 1),
+    take(redis.call("ZRANGE", waiting, 0, ARGV[2] - 1), waiting,
       function(queued_at) return queued_at + patience < now end)
   else
-    take(redis.call("ZRANGEBYSCORE", waiting, "-inf", "(" .. (f.overtaken_below or "0"), "LIMIT", 0, ARGV[2]),
+    take(redis.call("ZRANGEBYSCORE", waiting, "-inf", "(" .. (f.overtaken_below or "0"), "LIMIT", 0, ARGV[2]), waiting,
       function() return true end)
   end
 end

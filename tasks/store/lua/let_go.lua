@@ -13,7 +13,9 @@ for _, limit in ipairs(redis.call("SMEMBERS", KEYS[1])) do
     local ids = redis.call("ZRANGE", parked, 0, step - 1)
     for _, id in ipairs(ids) do
       redis.call("ZREM", parked, id)
-      for _, part in ipairs(enqueue(id, job_key(id), now)) do send[#send + 1] = part end
+      if redis.call("EXISTS", job_key(id)) == 1 then
+        for _, part in ipairs(enqueue(id, job_key(id), now)) do send[#send + 1] = part end
+      end
     end
     redis.call("HSET", key, "step", math.min(step * 2, tonumber(ARGV[2])), "wake_at", now + tonumber(ARGV[1]))
     if redis.call("ZCARD", parked) == 0 then redis.call("SREM", KEYS[1], limit) end
