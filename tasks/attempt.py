@@ -12,7 +12,7 @@ from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers.base import DEADLINE, Call
 from tasks.serving import Serving
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 
 log = structlog.get_logger()
 

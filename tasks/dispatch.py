@@ -9,6 +9,7 @@ from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, Priority, Status, Submission
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
+from tasks.store.message import Message
 
 #: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
 LONGEST_S = 7 * 24 * 3600
@@ -29,21 +30,23 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if here.durable_accept:
         durability.default().ensure()
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
+    job_id = f"job_{secrets.token_hex(16)}"
+    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
     new = NewJob(
-        job_id=f"job_{secrets.token_hex(16)}",
+        job_id=job_id,
         owner=asked.owner,
-        queue=route.queue,
-        priority=Priority.INTERACTIVE,
         idempotency_key=asked.idempotency_key,
         fingerprint=asked.fingerprint,
         expires_in_s=asked.expires_in_s,
         list_age_s=LONGEST_S + here.job_ttl_s,
         fields=fields,
+        message=publish.encode(first),
     )
     accepted = jobs.default().accept(new)
-    if accepted.message is None:
+    if accepted.replayed:
         return find(accepted.job_id, asked.owner), True
-    publish.send([accepted.message])
+    if accepted.unsent:
+        publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
 
 

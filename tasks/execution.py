@@ -13,24 +13,26 @@ from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.serving import GPU, Serving
 from tasks.store import jobs
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 
 log = structlog.get_logger()
 
 
 def run(job_id: str, epoch: int) -> None:
     """Look at a job. Safe to call twice: only the message whose epoch wins the claim does anything."""
+    here = process.here()
     try:
-        _run(process.here(), job_id, epoch)
+        with here.in_flight.looking():
+            if here.draining.is_set():
+                publish.send(jobs.default().resend(job_id, epoch))
+            else:
+                _run(here, job_id, epoch)
     except Unavailable:
         # Not claimed, or its lease will lapse: either way the sweep finds the job.
         log.warning("execution.without_redis", job_id=job_id)
 
 
 def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
-    if here.draining.is_set():
-        publish.send(jobs.default().resend(job_id, epoch))
-        return
     isolated = here.isolation.acquire(blocking=False)
     try:
         claim = _claim(here, job_id, epoch, may_isolate=isolated)
@@ -72,11 +74,11 @@ def _attempt(here: WorkerProcess, claim: Claim) -> None:
         settlement.release(jobs.default(), claim, reason="the engine is not up", delay_s=settlement.ENGINE_AWAY_S)
     elif claim.suspect:
         isolated = isolation.IsolatedCall.of(claim)
-        with here.in_flight.holding(claim, isolated), _turn(here, claim):
+        with here.in_flight.holding(claim, isolated), _turn(here, claim, isolated):
             isolation.run(claim, by, isolated)
     else:
         call = attempt.new_call(claim)
-        with here.in_flight.holding(claim, call), _turn(here, claim):
+        with here.in_flight.holding(claim, call), _turn(here, claim, call):
             _ask(here, claim, by, call)
 
 
@@ -89,8 +91,8 @@ def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
     settlement.write(jobs.default(), claim, by, outcome)
 
 
-def _turn(here: WorkerProcess, claim: Claim) -> AbstractContextManager[None]:
+def _turn(here: WorkerProcess, claim: Claim, call: Call) -> AbstractContextManager[None]:
     if not claim.queue.startswith(GPU):
         return nullcontext()
     alone = claim.engine_losses >= settlement.ALONE_AFTER_LOSSES
-    return here.engine_turn.alone() if alone else here.engine_turn.shared()
+    return here.engine_turn.alone(call) if alone else here.engine_turn.shared(call)

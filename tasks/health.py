@@ -29,9 +29,10 @@ class Readiness:
 
 
 def readiness() -> Readiness:
-    """What is there. Raises Unavailable when Redis is away or has no room for more jobs."""
+    """What is there. Raises Unavailable when Redis is away, does not take writes, or has no room for more jobs."""
     workers = fleet.default().workers()
     capacity.default().reserve(0)
+    capacity.default().try_write()
     gpu = (serving.local(settings.get()).provider,) if any(one.serves(GPU) for one in workers) else ()
     api = tuple(one.provider for one in serving.hosted(settings.get()))
     return Readiness(status="ready", redis="ok", workers=workers, providers=Providers(gpu=gpu, api=api))

@@ -7,23 +7,30 @@ import os
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from multiprocessing import connection, util
+from multiprocessing import connection, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 import structlog
 
-from tasks import attempt, logs, process, settlement
-from tasks.providers.base import DEADLINE, Call
+from tasks import attempt, logs, settlement
+from tasks.domain.errors import Unavailable
+from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store import jobs
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 
 log = structlog.get_logger()
 
 #: What multiprocessing says of a child whose forkserver ended before it could tell the child's status.
 SERVER_GONE = 255
+#: How a child ends that could not write what came of its job, because Redis stayed away. The lease tells the rest.
+UNWRITTEN = os.EX_TEMPFAIL
+#: What a terminal or a supervisor sends to a whole process group: the parent decides what becomes of its children.
+GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @cache
@@ -31,13 +38,28 @@ def _context() -> ForkServerContext:
     """A server that forks children in milliseconds: it has imported what they need, and runs no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tasks.isolation", "celery.__main__"])
+    # Started here, because starting it later would undo what `_deaf` does.
+    resource_tracker.ensure_running()
     return context
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Block those signals here: a server of children that is begun meanwhile inherits that, and the children of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class IsolatedCall(Call):
     """The call of a child process: it is ended by ending the child."""
 
-    child: BaseProcess | None = None
+    def __init__(self, *, request_id: str, timeout_s: float) -> None:
+        super().__init__(request_id=request_id, timeout_s=timeout_s)
+        self._guard = threading.Lock()
+        self._child: BaseProcess | None = None
 
     @classmethod
     def of(cls, claim: Claim) -> IsolatedCall:
@@ -45,21 +67,38 @@ class IsolatedCall(Call):
         plain = attempt.new_call(claim)
         return cls(request_id=plain.request_id, timeout_s=plain.remaining_s())
 
+    @contextmanager
+    def running(self, child: BaseProcess) -> Iterator[None]:
+        """Let `cut` reach the child for as long as the block runs, and if it was called before."""
+        self._hold(child)
+        try:
+            yield
+        finally:
+            self._hold(None)
+
     def cut(self, why: str) -> None:
         """Kill the child. The first reason stays."""
         super().cut(why)
-        if self.child is not None:
-            self.child.kill()
+        with self._guard:
+            self._kill_if_cut()
+
+    def _hold(self, child: BaseProcess | None) -> None:
+        with self._guard:
+            self._child = child
+            self._kill_if_cut()
+
+    def _kill_if_cut(self) -> None:
+        if self.why_cut is not None and self._child is not None:
+            self._child.kill()
 
 
 def run(claim: Claim, by: Serving, call: IsolatedCall) -> None:
     """Run one attempt in a child, which writes the record itself; only its own abnormal end is charged here."""
     child = _context().Process(target=_child, args=(claim, by), daemon=True)
-    child.start()
-    call.child = child
-    if call.why_cut is not None:
-        child.kill()
-    child.join()
+    with _deaf():
+        child.start()
+    with call.running(child):
+        child.join()
     _conclude(claim, by, call, child.exitcode)
     child.close()
 
@@ -72,28 +111,24 @@ def clear() -> None:
 
 def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> None:
     records = jobs.default()
-    if call.why_cut is None:
-        if exitcode == SERVER_GONE or (exitcode != 0 and process.here().draining.is_set()):
-            # A signal to the whole process group, or the end of the server of children: not the job's doing.
-            settlement.release(records, claim, suspect=True)
-        elif exitcode != 0:
-            log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
-            reason = f"its own process ended with {exitcode}"
-            settlement.charge(records, claim, reason)
-    elif call.why_cut == process.DRAIN:
-        settlement.release(records, claim, suspect=True)
-    elif call.why_cut == DEADLINE:
-        settlement.write(records, claim, by, attempt.outcome_of_cut(claim, DEADLINE))
+    if call.why_cut is not None:
+        settlement.write(records, claim, by, attempt.outcome_of_cut(claim, call.why_cut))
+    elif exitcode == SERVER_GONE:
+        settlement.release(records, claim, reason="the server of child processes ended")
+    elif exitcode not in (0, UNWRITTEN):
+        log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
+        settlement.charge(records, claim, f"its own process ended with {exitcode}")
 
 
 def _child(claim: Claim, by: Serving) -> None:
-    # Ctrl-C goes to the terminal's whole process group: the parent decides what becomes of its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logs.configure()
     call = attempt.new_call(claim)
-    settlement.write(jobs.default(), claim, by, attempt.run(claim, by, call))
+    try:
+        settlement.write(jobs.default(), claim, by, attempt.run(claim, by, call))
+    except Unavailable:
+        log.warning("isolation.without_redis", job_id=claim.job_id)
+        os._exit(UNWRITTEN)
 
 
 def _die_with_parent() -> None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from tasks import settings
 from tasks.providers.base import DEADLINE, Call
 from tasks.serving import Serving
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 
 #: Why we end calls ourselves, besides the deadline.
 LOST, DRAIN = "lost", "drain"
+#: How often a job that waits for its turn in the engine looks whether it was cut.
+LOOK_S = 0.1
 
 
 class InFlight:
@@ -23,9 +25,27 @@ class InFlight:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, int], tuple[Claim, Call]] = {}
+        self._looking = 0
+        self._closed: str | None = None
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is held, nor about to be."""
+        return not self._looking
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Count a thread that may claim a job, from before it asks until the job is out of its hands."""
+        with self._lock:
+            self._looking += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._looking -= 1
 
     @contextmanager
     def holding(self, claim: Claim, call: Call) -> Iterator[None]:
@@ -33,6 +53,9 @@ class InFlight:
         lease = (claim.job_id, claim.fence)
         with self._lock:
             self._held[lease] = (claim, call)
+            closed = self._closed
+        if closed is not None:
+            call.cut(closed)
         try:
             yield
         finally:
@@ -63,8 +86,10 @@ class InFlight:
             if held is not None:
                 held[1].cut(LOST)
 
-    def cut_all(self, why: str) -> None:
-        """End every call."""
+    def close(self, why: str) -> None:
+        """End every call, those that come later too."""
+        with self._lock:
+            self._closed = why
         for _claim, call in self.calls():
             call.cut(why)
 
@@ -84,10 +109,10 @@ class EngineTurn:
         self._alone_wanted = 0
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Be in the engine among others."""
+    def shared(self, call: Call) -> Iterator[None]:
+        """Be in the engine among others. A call that was cut meanwhile is let in to be told so."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone_wanted)
+            self._wait(lambda: not self._alone_wanted, call)
             self._inside += 1
         try:
             yield
@@ -95,19 +120,23 @@ class EngineTurn:
             self._leave()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be in the engine alone."""
+    def alone(self, call: Call) -> Iterator[None]:
+        """Be in the engine alone. A call that was cut meanwhile is let in to be told so."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone_wanted)
-            self._alone_wanted = 1
-            self._changed.wait_for(lambda: not self._inside)
+            self._wait(lambda: not self._alone_wanted, call)
+            self._alone_wanted += 1
+            self._wait(lambda: not self._inside, call)
             self._inside += 1
         try:
             yield
         finally:
             with self._changed:
-                self._alone_wanted = 0
+                self._alone_wanted -= 1
             self._leave()
+
+    def _wait(self, is_free: Callable[[], bool], call: Call) -> None:
+        while not is_free() and call.why_cut is None:
+            self._changed.wait(LOOK_S)
 
     def _leave(self) -> None:
         with self._changed:

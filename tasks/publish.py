@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.store import connection
-from tasks.store.jobs import Message
+from tasks.store.message import Message
 
 log = structlog.get_logger()
 
@@ -47,7 +47,12 @@ def send(messages: Iterable[Message], redis: Redis | None = None) -> None:
             (redis or connection.default()).lpush(list_of(queue, priority), *map(encode, line))
         except (RedisError, OSError) as error:
             for message in line:
-                log.warning("publish.failed", job_id=message.job_id, error=type(error).__name__)
+                unsent(message, type(error).__name__)
+
+
+def unsent(message: Message, error: str) -> None:
+    """Log that a message could not be sent."""
+    log.warning("publish.failed", job_id=message.job_id, error=error)
 
 
 def list_of(queue: str, priority: int) -> str:

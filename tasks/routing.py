@@ -9,7 +9,7 @@ from tasks import catalog, serving, settings
 from tasks.catalog import DEFAULT
 from tasks.domain.errors import Unavailable, UnknownModel
 from tasks.domain.job import Mode
-from tasks.serving import GPU
+from tasks.serving import GPU, SANDBOX
 from tasks.store.fleet import Fleet, Worker
 
 #: When to ask again for an engine that nobody runs: about the time a small one takes to load.
@@ -23,6 +23,7 @@ class Route:
 
     queue: str
     target: str
+    is_simulated: bool = False
 
 
 def route(mode: Mode, model: str, fleet: Fleet) -> Route:
@@ -34,7 +35,7 @@ def route(mode: Mode, model: str, fleet: Fleet) -> Route:
     local = Route(queue=GPU, target="" if model == DEFAULT else model)
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
         return local
-    if mode is Mode.AUTO and hosted:
+    if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
         return hosted
     if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model):
         return local
@@ -45,11 +46,16 @@ def _up(workers: Sequence[Worker], patience_s: float) -> bool:
     return any(one.state == READY or (one.state == LOADING and one.ready_in_s <= patience_s) for one in workers)
 
 
+def _back_soon(workers: Sequence[Worker]) -> bool:
+    """Whether an engine is only being restarted: a simulated answer meanwhile is not what anybody wants."""
+    return any(one.state != LOADING for one in workers)
+
+
 def _hosted(model: str) -> Route | None:
     for one in serving.hosted(settings.get()):
         target = serving.target(one, model)
         if target is not None:
-            return Route(queue=one.queue, target=target)
+            return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
     return None
 
 

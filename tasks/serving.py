@@ -17,6 +17,7 @@ from tasks.providers.vllm import VLLM
 from tasks.settings import Settings
 
 GPU, API = "gpu", "api"
+SANDBOX = "sandbox"
 NIM_URL = "https://integrate.api.nvidia.com/v1"
 NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
 OPENROUTER_MODEL = "nvidia/nemotron-nano-12b-v2-vl:free"
@@ -48,7 +49,7 @@ def hosted(here: Settings) -> tuple[Serving, ...]:
         own = here.api_model if not found else ""
         found.append(("openrouter", own or OPENROUTER_MODEL, here.openrouter_base_url))
     if not found and here.sandbox_url:
-        found.append(("sandbox", here.api_model or NIM_MODEL, here.sandbox_url))
+        found.append((SANDBOX, here.api_model or NIM_MODEL, here.sandbox_url))
     return tuple(
         Serving(queue=f"{API}.{name}" if place else API, provider=name, target=target, base_url=url)
         for place, (name, target, url) in enumerate(found)
@@ -71,7 +72,7 @@ def target(serving: Serving, model: str) -> str | None:
     """What the provider of `serving` calls `model`; "" for its default, None when it does not serve it."""
     if model == DEFAULT:
         return ""
-    if serving.provider == "sandbox":
+    if serving.provider == SANDBOX:
         return model if model.startswith(SANDBOX_MODELS) or model in models() else None
     if model == serving.target:
         return model
@@ -98,7 +99,7 @@ MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
         concurrency=s.api_concurrency,
         connect_timeout_s=s.connect_timeout_s,
     ),
-    "sandbox": lambda s, url: SandboxClient(
+    SANDBOX: lambda s, url: SandboxClient(
         base_url=url, concurrency=s.api_concurrency, connect_timeout_s=s.connect_timeout_s
     ),
     "vllm": lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),

@@ -11,11 +11,13 @@ from typing import TypeVar
 import structlog
 
 from tasks import process, publish, settings
-from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
+from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
 from tasks.domain.job import Status
 from tasks.serving import Serving
-from tasks.store.jobs import Claim, Jobs, Message
+from tasks.store.claim import Claim
+from tasks.store.jobs import Jobs
+from tasks.store.message import Message
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -58,18 +60,9 @@ def patiently(write: Callable[[], T]) -> T:
     return write()
 
 
-def release(
-    jobs: Jobs,
-    claim: Claim,
-    *,
-    reason: str = "the worker was stopped",
-    delay_s: float = 0.0,
-    suspect: bool = False,
-) -> bool:
+def release(jobs: Jobs, claim: Claim, *, reason: str = "the worker was stopped", delay_s: float = 0.0) -> bool:
     """Give a job up uncharged: it lines up again at once, or after `delay_s`. False when it is not ours any more."""
-    return _sent(
-        patiently(lambda: jobs.put_back(claim, outcome="released", reason=reason, delay_s=delay_s, suspect=suspect))
-    )
+    return _sent(patiently(lambda: jobs.put_back(claim, outcome="released", reason=reason, delay_s=delay_s)))
 
 
 def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
@@ -111,18 +104,24 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> b
     match error:
         case RateLimited():
             hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
-            back = jobs.put_back(claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s)
+            back = jobs.put_back(
+                claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s, survived=True
+            )
         case EngineAway():
             back = jobs.put_back(claim, outcome="engine_away", reason=error.message, delay_s=ENGINE_AWAY_S)
         case EngineLost() if claim.engine_losses >= ALONE_AFTER_LOSSES:
             back = jobs.charge_crash(claim, "the engine died while it served this job alone")
         case EngineLost():
-            back = jobs.put_back(claim, outcome="engine_lost", reason=error.message, engine_lost=True)
+            back = jobs.put_back(claim, outcome="engine_lost", reason=error.message, engine_lost=True, survived=True)
         case _ if claim.tries + 1 >= claim.max_tries:
             return fail(jobs, claim, error.code, error.message)
         case _:
+            # A fault of ours may have come before the job was run at all: it clears no suspect.
+            survived = not isinstance(error, InternalError)
             delay_s = backoff_s(claim.tries, error.retry_after_s)
-            back = jobs.put_back(claim, outcome="failed_try", reason=error.code, delay_s=delay_s, charged=True)
+            back = jobs.put_back(
+                claim, outcome="failed_try", reason=error.code, delay_s=delay_s, charged=True, survived=survived
+            )
     return _sent(back)
 
 

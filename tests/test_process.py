@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks.process import LOST, EngineTurn, InFlight
+from tasks.process import DRAIN, LOST, EngineTurn, InFlight
 from tasks.providers.base import DEADLINE, Call
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 from tests.support.polling import until
 
 
@@ -45,14 +45,14 @@ def test_a_job_alone_in_the_engine_waits_for_the_others_and_they_for_it() -> Non
     first_may_leave, alone_may_leave = threading.Event(), threading.Event()
 
     def shared(name: str, leave: threading.Event | None = None) -> None:
-        with turn.shared():
+        with turn.shared(call()):
             trail.append(f"{name} in")
             if leave is not None:
                 leave.wait(5)
             trail.append(f"{name} out")
 
     def alone() -> None:
-        with turn.alone():
+        with turn.alone(call()):
             trail.append("alone in")
             alone_may_leave.wait(5)
             trail.append("alone out")
@@ -67,3 +67,28 @@ def test_a_job_alone_in_the_engine_waits_for_the_others_and_they_for_it() -> Non
         until(lambda: "alone in" in trail, within_s=5)
         alone_may_leave.set()
     assert trail == ["first in", "first out", "alone in", "alone out", "second in", "second out"]
+
+
+def test_a_job_that_waits_for_its_turn_is_let_in_when_it_is_cut() -> None:
+    turn, waiting = EngineTurn(), call()
+    with turn.shared(call()), ThreadPoolExecutor(1) as pool:
+
+        def alone() -> bool:
+            with turn.alone(waiting):
+                return True
+
+        entered = pool.submit(alone)
+        until(lambda: turn._alone_wanted == 1, within_s=5)
+        assert not entered.done()
+        waiting.cut(LOST)
+        assert entered.result(timeout=5)
+
+
+def test_a_call_that_comes_after_the_end_is_cut_at_once() -> None:
+    held, late = InFlight(), call()
+    with held.looking():
+        held.close(DRAIN)
+        assert not held.is_idle
+        with held.holding(claim("job_a"), late):
+            assert late.why_cut == DRAIN
+    assert held.is_idle

@@ -112,3 +112,15 @@ def test_the_sandbox_stands_in_only_where_there_is_no_key(monkeypatch: pytest.Mo
     given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
     with pytest.raises(UnknownModel):
         queue(Mode.AUTO, "sandbox/hang")
+
+
+@pytest.mark.parametrize(("state", "expected"), [("broken", "gpu"), ("draining", "gpu"), ("loading", "api")])
+def test_auto_waits_for_a_restarted_engine_rather_than_take_a_simulated_answer(
+    monkeypatch: pytest.MonkeyPatch, state: str, expected: str
+) -> None:
+    given(monkeypatch, TANDEM_SANDBOX_URL="http://127.0.0.1:1/v1", TANDEM_AUTO_WAIT_S="60")
+    gpu_worker(state, ready_in_s=500.0)
+    assert queue(Mode.AUTO) == expected
+    assert queue(Mode.AUTO, HOSTED) == "api"
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    assert queue(Mode.AUTO) == "api"

@@ -12,7 +12,7 @@ from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
 from tasks.store import jobs
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 
@@ -165,3 +165,20 @@ def test_a_fault_of_ours_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     settlement.write(jobs.default(), got, nobody, outcome)
     assert dispatch.find(job_id, "o").attempts[0]["reason"] == "internal_error"
     assert jobs.default().redis.hget(f"tandem:job:{job_id}", "tries") == "1"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cleared"),
+    [
+        (Postponed(error=ProviderOverloaded("busy")), True),
+        (Postponed(error=RateLimited("slow down", retry_after_s=0.0)), True),
+        (Postponed(error=EngineAway("gone")), False),
+        (attempt.broken(ValueError()), False),
+        (Cut(why=DRAIN), False),
+    ],
+)
+def test_only_a_try_that_its_process_came_through_clears_a_suspect(outcome: Outcome, cleared: bool) -> None:
+    job_id = submit()
+    jobs.default().redis.hset(f"tandem:job:{job_id}", "suspect", 1)
+    after(outcome, job_id)
+    assert (jobs.default().redis.hget(f"tandem:job:{job_id}", "suspect") is None) == cleared

@@ -10,12 +10,14 @@ from redis import Redis
 
 from tasks import settings
 from tasks.domain.errors import Unavailable
-from tasks.store import connection
+from tasks.store import connection, keys
 from tasks.store.scripts import renamed
 
 #: A reading of Redis' memory counts for this long, or for this many bytes accepted since, whichever ends first.
 READING_S, READING_BYTES = 0.2, 1024 * 1024
 RETRY_AFTER_S = 5.0
+#: How long the word of a trial write stays.
+TRIED_S = 60
 
 
 class Capacity:
@@ -37,6 +39,11 @@ class Capacity:
                 self._read()
             if self._full:
                 raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
+
+    def try_write(self) -> None:
+        """Write a word. Raises Unavailable when Redis does not take it: a replica after a failover, a lost disk."""
+        with renamed():
+            self._redis.set(keys.TRIED, 1, ex=TRIED_S)
 
     def _read(self) -> None:
         with renamed():

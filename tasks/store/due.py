@@ -8,7 +8,7 @@ from redis import Redis
 
 from tasks import settings
 from tasks.store import connection, keys
-from tasks.store.jobs import Message, messages
+from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts
 
 #: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
@@ -35,12 +35,12 @@ class Due:
 
     def find_lost(self) -> list[Message]:
         """Line up again the jobs whose message was lost."""
-        return messages(self._scripts.call("find_lost", [f"{keys.PREFIX}lines"], [self._patience_ms, BATCH]))
+        return messages(self._scripts.call("find_lost", [keys.LINES], [self._patience_ms, BATCH]))
 
     def let_go(self) -> list[Message]:
         """Line up again as many jobs as the limits have room for."""
         args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST]
-        return messages(self._scripts.call("let_go", [f"{keys.PREFIX}limits"], args))
+        return messages(self._scripts.call("let_go", [keys.LIMITS], args))
 
 
 @cache

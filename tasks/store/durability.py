@@ -42,16 +42,19 @@ class Durability:
             self._sure_until = time.monotonic() + LOOK_S
 
     def _set(self) -> None:
-        try:
-            with renamed():
-                said = cast(dict[str, str], self._redis.config_get("append*"))
-                if said.get("appendonly") == "yes" and said.get("appendfsync") != "always":
-                    self._redis.config_set("appendfsync", "always")
-                    log.warning("durability.appendfsync_set", was=said.get("appendfsync"), now="always")
-        except ResponseError as error:
-            raise refused("it may not be asked for its settings") from error
+        with renamed():
+            said = self._settings()
+            if said.get("appendonly") == "yes" and said.get("appendfsync") != "always":
+                self._redis.config_set("appendfsync", "always")
+                log.warning("durability.appendfsync_set", was=said.get("appendfsync"), now="always")
         if said.get("appendonly") != "yes":
             raise refused("it has appendonly off")
+
+    def _settings(self) -> dict[str, str]:
+        try:
+            return cast(dict[str, str], self._redis.config_get("append*"))
+        except ResponseError as error:
+            raise refused("it may not be asked for its settings") from error
 
 
 def refused(why: str) -> Unavailable:

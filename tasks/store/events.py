@@ -10,7 +10,6 @@ from functools import cache
 
 import structlog
 from redis import Redis
-from redis.exceptions import RedisError
 
 from tasks.store import connection, keys
 
@@ -48,7 +47,7 @@ class Listener:
         while not self._stopped.is_set():
             try:
                 self._listen()
-            except RedisError as error:
+            except Exception as error:  # a listener that died would leave every later word unheard
                 log.warning("listener.lost", channel=self._channel, error=type(error).__name__)
                 self._stopped.wait(RECONNECT_S)
 

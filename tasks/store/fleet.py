@@ -85,7 +85,7 @@ class Fleet:
     def ever_served(self, queue: str) -> bool:
         """Whether a worker of this queue has ever been here."""
         with renamed():
-            return bool(self._redis.sismember(f"{keys.PREFIX}served", queue))
+            return bool(self._redis.sismember(keys.SERVED, queue))
 
 
 def _worker(said: Mapping[str, str]) -> Worker:

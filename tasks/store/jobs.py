@@ -14,6 +14,8 @@ from tasks import settings
 from tasks.domain.errors import IdempotencyMismatch
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
+from tasks.store.claim import Claim, claimed
+from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts, renamed
 
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -24,63 +26,31 @@ CRASHES_TO_QUARANTINE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Message:
-    """What Celery carries of a job: a hint to look at it."""
-
-    job_id: str
-    epoch: int
-    queue: str
-    priority: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline."""
-
-    job_id: str
-    fence: int
-    n: int
-    tries: int
-    max_tries: int
-    crashes: int
-    engine_losses: int
-    suspect: bool
-    left_s: float
-    kind: str
-    queue: str
-    target: str
-    request: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """The outcome of an accept. `message` is None when an earlier job is answered again; times are its record's."""
+    """The outcome of an accept. `unsent` is the error that kept its message back, if any; times are its record's."""
 
     job_id: str
-    message: Message | None
+    replayed: bool = False
     created_ms: int = 0
     expires_ms: int = 0
+    unsent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing."""
+    """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing.
+
+    `message` is the Celery message to send in the same step; "" leaves that to the caller.
+    """
 
     job_id: str
     owner: str
-    queue: str
-    priority: int
     idempotency_key: str | None
     fingerprint: str
     expires_in_s: float
     list_age_s: float
     fields: Mapping[str, str]
-
-
-def messages(flat: Iterable[Any]) -> list[Message]:
-    """[id, epoch, queue, priority, id, …] → messages."""
-    parts = iter(flat)
-    return [Message(job_id=i, epoch=int(e), queue=q, priority=int(p)) for i, e, q, p in zip(*[parts] * 4, strict=True)]
+    message: str = ""
 
 
 class Jobs:
@@ -105,15 +75,15 @@ class Jobs:
             IDEMPOTENCY_TTL_S,
             int(new.expires_in_s * 1000),
             int(new.list_age_s * 1000),
+            new.message,
         ]
         pairs = [part for pair in new.fields.items() for part in pair]
         answer = self.scripts.call("accept", [keys.job(new.job_id), idem, keys.owner_jobs(new.owner)], [*head, *pairs])
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
         if answer[0] == "replayed":
-            return Accepted(job_id=answer[1], message=None)
-        message = Message(job_id=new.job_id, epoch=0, queue=new.queue, priority=new.priority)
-        return Accepted(job_id=new.job_id, message=message, created_ms=int(answer[2]), expires_ms=int(answer[3]))
+            return Accepted(job_id=answer[1], replayed=True)
+        return Accepted(job_id=new.job_id, created_ms=int(answer[2]), expires_ms=int(answer[3]), unsent=str(answer[4]))
 
     def find(self, job_id: str, owner: str) -> Job | None:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""
@@ -159,22 +129,7 @@ class Jobs:
         answer = self.scripts.call("claim", [keys.job(job_id)], [*head, *tail])
         if answer[0] != "claimed":
             return None
-        fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[1:9])
-        return Claim(
-            job_id=job_id,
-            fence=fence,
-            n=n,
-            tries=tries,
-            max_tries=max_tries,
-            crashes=crashes,
-            engine_losses=losses,
-            suspect=bool(suspect),
-            left_s=left_ms / 1000,
-            kind=answer[9],
-            queue=answer[10],
-            target=answer[11],
-            request=json.loads(answer[12]),
-        )
+        return claimed(job_id, answer[1:])
 
     def settle(
         self,
@@ -203,15 +158,16 @@ class Jobs:
         limit: str = "",
         hold_s: float = 0.0,
         engine_lost: bool = False,
-        suspect: bool = False,
+        survived: bool = False,
     ) -> list[Message] | None:
         """Let a job wait or line up again: the messages to send, or None when it is not the caller's any more.
 
-        With `limit`, the job is parked behind that limit and the limit holds everybody for `hold_s`.
+        With `limit`, the job is parked behind that limit and the limit holds everybody for `hold_s`. `survived` says
+        that its process came through a try: a suspect is none any more.
         """
         args = [claim.job_id, claim.fence, int(delay_s * 1000), limit, int(hold_s * 1000), outcome, reason]
         answer = self.scripts.call(
-            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(suspect)]
+            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(survived)]
         )
         return messages(answer[1:]) if answer else None
 

@@ -13,6 +13,18 @@ PREFIX = "tandem:"
 DUE = f"{PREFIX}due"
 #: Sorted set: worker → when it last said hello (ms).
 WORKERS = f"{PREFIX}workers"
+#: String: written to see whether Redis takes writes.
+TRIED = f"{PREFIX}tried"
+#: Counter: the publish sequence.
+SEQUENCE = f"{PREFIX}sequence"
+#: Set of "queue priority": the lines in which jobs have ever waited.
+LINES = f"{PREFIX}lines"
+#: Set: names of the limits that jobs are parked behind.
+LIMITS = f"{PREFIX}limits"
+#: Hash {swept_at, grace_until}: when leases were last looked at, and until when none is taken away.
+SWEEP = f"{PREFIX}sweep"
+#: Set: queues that a worker has ever served.
+SERVED = f"{PREFIX}served"
 #: Channel: ids of jobs that have just ended.
 SETTLED = f"{PREFIX}settled"
 #: Channel: ids of jobs whose running call must be cut.
@@ -42,6 +54,11 @@ def owner_jobs(owner: str) -> str:
 def waiting(queue: str, priority: int) -> str:
     """Sorted set: jobs whose message waits in a queue, by publish sequence."""
     return f"{PREFIX}waiting:{queue}:{priority}"
+
+
+def flow(queue: str, priority: int) -> str:
+    """Hash {watermark, mark, mark_at, overtaken_below, busy_at}: how far a line has been popped, and when."""
+    return f"{PREFIX}flow:{queue}:{priority}"
 
 
 def parked(limit: str) -> str:

@@ -107,24 +107,28 @@ class Listing:
 
         Raises JobNotFound when `after` is not among the owner's jobs: from the top again, a walk would never end.
         """
-        start = self._behind(after) if after else 0
+        below = self._behind(after) if after else "+inf"
         found: list[Job] = []
         while len(found) <= limit:
-            ids = cast(list[str], self._redis.zrevrange(self._index, start, start + PAGE - 1))
-            gone, jobs = self._read(ids)
+            # By creation, not by place: places shift while others submit.
+            entries = cast(
+                list[tuple[str, float]],
+                self._redis.zrevrangebyscore(self._index, below, "-inf", start=0, num=PAGE, withscores=True),
+            )
+            jobs = self._read([job_id for job_id, _ in entries])
             found += [j for j in jobs if (status in (None, j.status)) and (model in (None, j.model))]
-            start += len(ids) - len(gone)
-            if len(ids) < PAGE:
+            if len(entries) < PAGE:
                 break
+            below = f"({entries[-1][1]:.0f}"
         return found[:limit], len(found) > limit
 
-    def _behind(self, after: str) -> int:
-        rank = cast(int | None, self._redis.zrevrank(self._index, after))
-        if rank is None:
+    def _behind(self, after: str) -> str:
+        created_us = self._redis.zscore(self._index, after)
+        if created_us is None:
             raise JobNotFound(f"no job {after} to go on behind", field="after")
-        return rank + 1
+        return f"({created_us:.0f}"
 
-    def _read(self, ids: list[str]) -> tuple[list[str], list[Job]]:
+    def _read(self, ids: list[str]) -> list[Job]:
         pipe = self._redis.pipeline(transaction=False)
         for job_id in ids:
             pipe.hmget(keys.job(job_id), VISIBLE)
@@ -133,4 +137,4 @@ class Listing:
         gone = [job_id for job_id, one in jobs.items() if one is None]
         if gone:
             self._redis.zrem(self._index, *gone)
-        return gone, [one for one in jobs.values() if one is not None]
+        return [one for one in jobs.values() if one is not None]

@@ -10,11 +10,22 @@ from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
-from redis.exceptions import ConnectionError, OutOfMemoryError, ResponseError, TimeoutError
+from redis.exceptions import (
+    ConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 
 from tasks.domain.errors import Unavailable
 
 LUA = Path(__file__).parent / "lua"
+
+#: How a Redis that is there refuses to write: full, loading, without its disk or its replicas, a replica itself, kept
+#: busy by a script, or not letting this user. Raised inside a script, they come as plain response errors.
+REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERDOWN ", "BUSY ", "NOPERM ")
 
 #: What to tell a client that found Redis away: a supervisor has it back within seconds.
 RETRY_AFTER_S = 2.0
@@ -32,7 +43,7 @@ def source(name: str) -> str:
 
 @contextmanager
 def renamed() -> Iterator[None]:
-    """Raise Unavailable in place of Redis' own errors for being away or full."""
+    """Raise Unavailable in place of Redis' own errors for being away, full, or unable to write."""
     try:
         yield
     except (ConnectionError, TimeoutError) as error:
@@ -40,8 +51,7 @@ def renamed() -> Iterator[None]:
     except OutOfMemoryError as error:
         raise Unavailable("Redis is full", retry_after_s=RETRY_AFTER_S) from error
     except ResponseError as error:
-        # Raised inside a script, the same refusals come as plain response errors.
-        if any(word in str(error) for word in ("OOM ", "LOADING", "MISCONF")):
+        if isinstance(error, ReadOnlyError | NoPermissionError) or any(word in str(error) for word in REFUSALS):
             raise Unavailable("Redis cannot write now", retry_after_s=RETRY_AFTER_S) from error
         raise
 

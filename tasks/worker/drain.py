@@ -30,6 +30,8 @@ class Drain:
         self._beat = beat
         self._keeper = keeper
         self._once = threading.Lock()
+        self._grace_s = settings.get().drain_s
+        self._status = 0
         self._thread = threading.Thread(target=self._run, name="drain", daemon=True)
 
     def start(self) -> None:
@@ -38,18 +40,22 @@ class Drain:
             self._here.draining.set()
             self._thread.start()
 
+    def start_now(self, status: int) -> None:
+        """Begin without a grace, and end with `status`."""
+        self._grace_s, self._status = 0.0, status
+        self.start()
+
     def join(self) -> None:
         """Wait for the end, which is this process' own."""
         self._thread.join()
 
     def _run(self) -> None:
-        grace_s = settings.get().drain_s
-        ends_at = time.monotonic() + grace_s
-        log.info("drain.started", worker=self._here.name, in_flight=len(self._here.in_flight), grace_s=grace_s)
+        ends_at = time.monotonic() + self._grace_s
+        log.info("drain.started", worker=self._here.name, in_flight=len(self._here.in_flight), grace_s=self._grace_s)
         self._beat.say_hello_soon()
         self._wait(ends_at)
         left = len(self._here.in_flight)
-        self._here.in_flight.cut_all(DRAIN)
+        self._here.in_flight.close(DRAIN)
         # Side by side: neither the engine nor a slow Redis may keep the process beyond its time. The first thing that
         # stopping an engine without grace does is to kill it.
         engine = threading.Thread(target=self._stop_engine, args=(ends_at,), name="stop-engine", daemon=True)
@@ -62,12 +68,12 @@ class Drain:
         goodbye.join(GOODBYE_S)
         isolation.clear()
         log.info("drain.ended", worker=self._here.name, released=left)
-        os._exit(0)
+        os._exit(self._status)
 
     def _stop_engine(self, ends_at: float) -> None:
         if self._keeper is not None:
             self._keeper.stop(max(0.0, ends_at - time.monotonic()))
 
     def _wait(self, ends_at: float) -> None:
-        while len(self._here.in_flight) and time.monotonic() < ends_at:
+        while not self._here.in_flight.is_idle and time.monotonic() < ends_at:
             time.sleep(LOOK_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import structlog
@@ -17,6 +18,9 @@ from tasks.worker.wake import Wake
 from tasks.worker.watchdog import Watchdog
 
 log = structlog.get_logger()
+
+#: The exit status of a worker that its watchdog ended.
+STALLED = os.EX_TEMPFAIL
 
 
 @signals.setup_logging.connect
@@ -47,7 +51,9 @@ class Duties(bootsteps.StartStopStep):
         self.keeper = EngineKeeper(self.process, self.gate, self.beat) if self.has_engine else None
         self.drain = Drain(self.process, self.beat, self.keeper)
         self.wake = Wake(worker)
-        self.watchdog = Watchdog(self.process, self.gate, capacity=worker.concurrency)
+        self.watchdog = Watchdog(
+            self.process, self.gate, capacity=worker.concurrency, on_stall=lambda: self.drain.start_now(STALLED)
+        )
         signals.worker_shutting_down.connect(self._on_shutdown, weak=False)
         if self.keeper is not None:
             self.keeper.start()

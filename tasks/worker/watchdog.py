@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -12,14 +12,13 @@ from celery import signals
 from redis.exceptions import RedisError
 
 from tasks import settings
-from tasks.process import DRAIN, WorkerProcess
+from tasks.process import WorkerProcess
 from tasks.store import connection
 from tasks.worker.gate import Gate
 
 log = structlog.get_logger()
 
 LOOKS_PER_STALL = 12
-PUT_BACK_S = 2.0
 
 
 class Watchdog:
@@ -28,10 +27,11 @@ class Watchdog:
     A stall is: consuming is intended, slots are free, the queue is not empty, and nothing was popped for `stall_s`.
     """
 
-    def __init__(self, here: WorkerProcess, gate: Gate, *, capacity: int) -> None:
+    def __init__(self, here: WorkerProcess, gate: Gate, *, capacity: int, on_stall: Callable[[], None]) -> None:
         self._here = here
         self._gate = gate
         self._capacity = capacity
+        self._on_stall = on_stall
         self._stall_s = settings.get().stall_s
         self._alive_at = time.monotonic()
         signals.task_received.connect(self._popped, weak=False)
@@ -49,7 +49,9 @@ class Watchdog:
             if not self._should_pop():
                 self._alive_at = time.monotonic()
             elif time.monotonic() - self._alive_at > self._stall_s:
-                self._leave()
+                log.error("watchdog.stalled", worker=self._here.name, stall_s=self._stall_s)
+                self._on_stall()
+                return
 
     def _should_pop(self) -> bool:
         if not self._gate.is_open or self._here.draining.is_set() or len(self._here.in_flight) >= self._capacity:
@@ -58,12 +60,3 @@ class Watchdog:
             return any(connection.default().llen(queue) for queue in self._gate.queues)
         except RedisError:
             return False
-
-    def _leave(self) -> None:
-        log.error("watchdog.stalled", worker=self._here.name, stall_s=self._stall_s)
-        self._here.draining.set()
-        self._here.in_flight.cut_all(DRAIN)
-        ends_at = time.monotonic() + PUT_BACK_S
-        while len(self._here.in_flight) and time.monotonic() < ends_at:
-            time.sleep(0.05)
-        os._exit(75)

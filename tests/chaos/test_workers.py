@@ -12,7 +12,7 @@ import pytest
 
 from tasks import publish
 from tasks.celery import app
-from tasks.store.jobs import Message
+from tasks.store.message import Message
 from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
 from tests.support.polling import until
 from tests.support.service import Service

@@ -11,7 +11,7 @@ from redis import Redis
 
 from tasks import publish
 from tasks.celery import app
-from tasks.store.jobs import Message
+from tasks.store.message import Message
 from tests.support.valkey import Valkey
 
 

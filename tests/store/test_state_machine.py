@@ -27,8 +27,10 @@ from redis import Redis
 
 from tasks.domain.job import Status
 from tasks.store import keys
+from tasks.store.claim import Claim
 from tasks.store.due import Due
-from tasks.store.jobs import Claim, Jobs, Message, NewJob
+from tasks.store.jobs import Jobs, NewJob
+from tasks.store.message import Message
 from tests.support.valkey import Valkey
 
 OWNER, QUEUE, LIMIT = "owner", "api", "upstream"
@@ -79,12 +81,10 @@ class Lifecycle(RuleBasedStateMachine):
         job_id = f"job_{secrets.token_hex(16)}"
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
                   "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-        accepted = self.jobs.accept(
+        self.jobs.accept(
             NewJob(
                 job_id=job_id,
                 owner=OWNER,
-                queue=QUEUE,
-                priority=0,
                 idempotency_key=None,
                 fingerprint="",
                 expires_in_s=7200,
@@ -93,8 +93,8 @@ class Lifecycle(RuleBasedStateMachine):
             )
         )
         self.seen[job_id] = Seen()
-        if sent and accepted.message:
-            self.send([accepted.message])
+        if sent:
+            self.send([Message(job_id=job_id, epoch=0, queue=QUEUE, priority=0)])
         return job_id
 
     @rule(job_id=jobs_made)

@@ -13,10 +13,11 @@ from tasks.domain.errors import IdempotencyMismatch, JobNotFound, Unavailable
 from tasks.domain.job import Status
 from tasks.store import events, keys
 from tasks.store.capacity import Capacity
+from tasks.store.claim import Claim
 from tasks.store.due import Due
 from tasks.store.durability import Durability
 from tasks.store.fleet import Fleet, Worker
-from tasks.store.jobs import Claim, Jobs, NewJob
+from tasks.store.jobs import Jobs, NewJob
 from tests.support.polling import until
 from tests.support.valkey import Valkey
 
@@ -37,7 +38,7 @@ def due(valkey: Valkey) -> Due:
 def accept(store: Jobs, *, key: str | None = None, fingerprint: str = "f", sent: bool = True) -> str:
     record = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
               "queue": "api", "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-    new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", queue="api", priority=0, idempotency_key=key,
+    new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=key,
                  fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record)  # fmt: skip
     job_id = store.accept(new).job_id
     if sent:

@@ -60,3 +60,13 @@ def assert_unavailable_soon(client: FlaskClient) -> None:
 def test_redis_away_refuses_jobs_with_503(make_client: MakeClient) -> None:
     client = make_client(REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert client.post("/jobs", json={"prompt": "hi"}).status_code == 503
+
+
+def test_a_redis_that_takes_no_writes_is_503(client: FlaskClient, valkey: Valkey) -> None:
+    valkey.client.config_set("min-replicas-to-write", 1)
+    try:
+        assert_unavailable_soon(client)
+        assert client.post("/jobs", json={"prompt": "hi"}).status_code == 503
+    finally:
+        valkey.client.config_set("min-replicas-to-write", 0)
+    assert client.get("/readyz").status_code == 200

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.domain.job import Status
 from tasks.store import jobs
-from tasks.store.jobs import Claim
+from tasks.store.claim import Claim
 
 RESULT: dict[str, Any] = {"content": "hello", "reasoning": None, "tool_calls": [], "finish_reason": "stop"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}

@@ -1,13 +1,14 @@
--- Accept a job: its record, its idempotency key and its watcher in one step, first in line for its message.
+-- Accept a job: its record, its idempotency key and its watcher, and then its message, in one step.
 -- Refused by a full Redis (no allow-oom here): what cannot be kept is not accepted.
 --   KEYS  job:{id}, idempotency key ("" = none), owner's list of jobs
---   ARGV  id, fingerprint, idempotency ttl_s, expires_in_ms, list_age_ms, then field, value, field, value, …
---   returns {"accepted", id, created_at, expires_at} | {"replayed", id of the first} | {"mismatch"}
+--   ARGV  id, fingerprint, idempotency ttl_s, expires_in_ms, list_age_ms, its message ("" = the caller's to send),
+--         then field, value, …
+--   returns {"accepted", id, created_at, expires_at, the error that kept its message back or ""} | {"replayed", id of the first} | {"mismatch"}
 local id, fingerprint, idem = ARGV[1], ARGV[2], KEYS[2]
 if redis.call("EXISTS", KEYS[1]) == 1 then
   -- The caller's first call was applied although its answer was lost.
   local j = fields_of(KEYS[1], "created_at", "expires_at")
-  return {"accepted", id, j.created_at, j.expires_at}
+  return {"accepted", id, j.created_at, j.expires_at, ""}
 end
 if idem ~= "" then
   local first = fields_of(idem, "job", "fingerprint")
@@ -21,9 +22,11 @@ end
 local now = now_ms()
 local expires_at = now + tonumber(ARGV[4])
 redis.call("HSET", KEYS[1], "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
-  "created_at", now, "expires_at", expires_at, unpack(ARGV, 6))
+  "created_at", now, "expires_at", expires_at, unpack(ARGV, 7))
 -- In microseconds: a list has an order within one millisecond too.
 redis.call("ZADD", KEYS[3], now_us(), id)
 redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
-enqueue(id, KEYS[1], now)
-return {"accepted", id, tostring(now), tostring(expires_at)}
+local _, _, queue, priority = unpack(enqueue(id, KEYS[1], now))
+-- A message that is refused is a lost one: the job is accepted all the same, and found by the rule for those.
+local sent = ARGV[6] == "" or redis.pcall("LPUSH", celery_key(queue, priority), ARGV[6])
+return {"accepted", id, tostring(now), tostring(expires_at), type(sent) == "table" and sent.err or ""}

@@ -2,7 +2,7 @@
 -- Put a job back, if the caller still owns it: it waits for a moment, for a limit, or goes straight into line again.
 --   KEYS  job:{id}
 --   ARGV  id, fence, delay_ms (0 = at once), limit ("" = none), hold_ms (how long the limit holds everybody),
---         outcome, reason, charged (0|1), engine_lost (0|1), suspect (0|1: still one)
+--         outcome, reason, charged (0|1), engine_lost (0|1), survived (0|1: its process came through, no suspect any more)
 --   returns {} not the owner any more | {"waits"} | {"queued", id, epoch, queue, priority}: its message is to be sent
 local key, id, fence = KEYS[1], ARGV[1], ARGV[2]
 if not is_owned(key, fence) then return {} end
@@ -12,7 +12,7 @@ redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HINCRBY", key, "tries", ARGV[8])
 redis.call("HINCRBY", key, "engine_losses", ARGV[9])
 redis.call("HDEL", key, "worker")
-if ARGV[10] == "1" then redis.call("HSET", key, "suspect", 1) else redis.call("HDEL", key, "suspect") end
+if ARGV[10] == "1" then redis.call("HDEL", key, "suspect") end
 if limit ~= "" then
   local held = tonumber(redis.call("HGET", limit_key(limit), "until") or 0)
   local until_ms = math.max(now + tonumber(ARGV[5]), held)

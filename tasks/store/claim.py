@@ -1,0 +1,47 @@
+"""A job in the hand of a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline."""
+
+    job_id: str
+    fence: int
+    n: int
+    tries: int
+    max_tries: int
+    crashes: int
+    engine_losses: int
+    suspect: bool
+    left_s: float
+    kind: str
+    queue: str
+    target: str
+    request: Mapping[str, Any]
+
+
+def claimed(job_id: str, answer: Sequence[Any]) -> Claim:
+    """The claim that the script `claim` told of, in its order of values."""
+    fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[:8])
+    return Claim(
+        job_id=job_id,
+        fence=fence,
+        n=n,
+        tries=tries,
+        max_tries=max_tries,
+        crashes=crashes,
+        engine_losses=losses,
+        suspect=bool(suspect),
+        left_s=left_ms / 1000,
+        kind=answer[8],
+        queue=answer[9],
+        target=answer[10],
+        request=json.loads(answer[11]),
+    )
