@@ -29,7 +29,8 @@ result_serializer = "json"
 accept_content = ["json"]
 result_accept_content = ["json"]
 
-# The record decides what is done, so a message may go as soon as it is read.
+# The record decides what is done, so a message may go as soon as it is read. Workers do not even note that they have it
+# (docs/decisions/0007), so there is no visibility timeout.
 task_acks_late = False
 task_ignore_result = True
 result_backend_always_retry = True
@@ -44,7 +45,6 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 worker_cancel_long_running_tasks_on_connection_loss = False
 broker_transport_options = {
-    "visibility_timeout": 3600,
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tasks.engine import tied
 from tasks.engine.config import CPU, EngineConfig
 
 #: Carried by every process of an engine; the value is its run_dir. This is how they are found again.
@@ -17,13 +18,6 @@ OURS = ("TANDEM_", "PROMETHEUS_", "REDIS_", "CELERY_", "FLOWER_", "FLASK_", "GUN
 SECRETS = ("API_KEY", "PASSWORD")
 #: These would bend the Python of the engine's environment to the service's.
 PYTHONS = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__"})
-#: Makes the kernel send SIGTERM to the engine when the thread that started it ends (PR_SET_PDEATHSIG is 1), then
-#: becomes the engine. If the parent is gone already the signal was missed: do not start. `preexec_fn` would do the same
-#: but may deadlock in a process with threads.
-TIED = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.nice(int(sys.argv[2])); os.execv(sys.argv[3], sys.argv[3:])"
-)
 #: An engine on the CPU spins on every core while it works: at the same priority, whoever feeds it waits for a time
 #: slice at each of the dozens of small steps that a job takes, and the engine runs half empty.
 CPU_NICE = 10
@@ -33,7 +27,7 @@ def arguments(config: EngineConfig, port: int) -> list[str]:
     """The whole command line. What supervision rests on comes last, where nothing overrides it."""
     cpu = ["--enforce-eager", "--dtype", "bfloat16"] if config.device == CPU else []
     return [
-        *(sys.executable, "-I", "-S", "-c", TIED, str(os.getpid()), str(CPU_NICE if config.device == CPU else 0)),
+        *(sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(CPU_NICE if config.device == CPU else 0)),
         *(str(config.executable.absolute()), "serve", config.model),
         *("--max-num-seqs", str(config.max_num_seqs)),
         *cpu,

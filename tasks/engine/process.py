@@ -28,7 +28,7 @@ class EngineProcess:
     """Started by its making. `on_exit` is called once, from a thread of its own, when the API server has ended.
 
     Raises OSError when it cannot be started. The thread that makes it must outlive it: the engine gets SIGTERM when
-    that thread ends (see command.TIED).
+    that thread ends (see tied.py).
     """
 
     def __init__(self, config: EngineConfig, *, on_exit: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ from celery import bootsteps, signals
 
 from tasks import logs, process, serving, settings
 from tasks.serving import GPU
+from tasks.worker import unacknowledged
 from tasks.worker.beat import Beat
 from tasks.worker.drain import Drain
 from tasks.worker.engine import EngineKeeper
@@ -44,6 +45,7 @@ class Duties(bootsteps.StartStopStep):
         self.gate = Gate(worker, [one.queue for one in servings])
         if self.has_engine:
             self.gate.shut()
+        worker.app.conf.broker_transport = unacknowledged.NAME
 
     def start(self, worker: Any) -> None:
         """Begin: say hello, look after leases, sweep; with an engine, start it."""
