@@ -10,15 +10,19 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from web import errors
+from web.schemas import messages, submission, tools
 from web.schemas.fields import NO_NUL
+from web.schemas.parts import ImagePartSchema, TextPartSchema
 from web.schemas.problem import ProblemSchema
-from web.schemas.submission import LONGEST_NAME
+from web.schemas.tools import NamedToolSchema
 
 TITLE, VERSION = "Tandem", "0.1.0"
 DESCRIPTION = (
     "Asynchronous LLM jobs: submit one with `POST /jobs`, come back for the answer. "
     "Every error is `application/problem+json` (RFC 9457)."
 )
+#: Schemas that are named in others by their reference only.
+UNNAMED = {"TextPart": TextPartSchema, "ImagePart": ImagePartSchema, "NamedTool": NamedToolSchema}
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
 
@@ -38,17 +42,20 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     app.config.update(API_TITLE=TITLE, API_VERSION=VERSION, OPENAPI_VERSION="3.1.0")
     api = ProblemApi(app, spec_kwargs={"info": {"description": DESCRIPTION}})
     api.spec.components.security_scheme("bearer", BEARER)
+    for name, schema in UNNAMED.items():
+        api.spec.components.schema(name, schema=schema)
     app.extensions["api"] = api
     for blueprint in blueprints:
         api.register_blueprint(blueprint)
-    # What is checked all the same, but apispec has no way to write down.
-    submission = api.spec.components.schemas["Submission"]
-    submission["oneOf"] = [{"required": ["messages"]}, {"required": ["prompt"]}]
-    submission["properties"]["metadata"]["propertyNames"] = {
-        "minLength": 1,
-        "maxLength": LONGEST_NAME,
-        "pattern": NO_NUL,
-    }
+    schemas = api.spec.components.schemas
+    for name, shape in {
+        "Message": messages.SHAPE,
+        "ResponseFormat": tools.SHAPE,
+        "Submission": submission.SHAPE,
+    }.items():
+        schemas[name].update(shape)
+    names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
+    schemas["Submission"]["properties"]["metadata"]["propertyNames"] = names
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))
         if secured and "401" in operation["responses"]:

@@ -4,23 +4,92 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A passage of text among images."""
+
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As OpenAI's chat API has it."""
+        return {"type": "text", "text": self.text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image, by where it is: a data: or http(s) URL as the client gave it, `media:<sha256>` once it is stored."""
+
+    url: str
+    detail: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As OpenAI's chat API has it."""
+        said = {"url": self.url} | ({"detail": self.detail} if self.detail else {})
+        return {"type": "image_url", "image_url": said}
+
+
+Part = Text | Image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. An assistant's turn may call tools; a tool's turn answers the call `tool_call_id`."""
 
     role: Role
-    content: str
+    content: str | tuple[Part, ...] | None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str | None = None
+
+    def images(self) -> tuple[Image, ...]:
+        """Its images, in order."""
+        parts = self.content if isinstance(self.content, tuple) else ()
+        return tuple(part for part in parts if isinstance(part, Image))
+
+    def to_json(self) -> dict[str, Any]:
+        """As OpenAI's chat API has it."""
+        content = [part.to_json() for part in self.content] if isinstance(self.content, tuple) else self.content
+        said: dict[str, Any] = {"role": self.role, "content": content}
+        if self.tool_calls:
+            said["tool_calls"] = [dict(call) for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            said["tool_call_id"] = self.tool_call_id
+        return said
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Message:
+        """The inverse of `to_json`."""
+        content = said["content"]
+        return cls(
+            role=said["role"],
+            content=tuple(_part(part) for part in content) if isinstance(content, list) else content,
+            tool_calls=tuple(said.get("tool_calls", ())),
+            tool_call_id=said.get("tool_call_id"),
+        )
+
+
+def _part(said: Mapping[str, Any]) -> Part:
+    if said["type"] == "text":
+        return Text(text=said["text"])
+    return Image(url=said["image_url"]["url"], detail=said["image_url"].get("detail"))
+
+
+#: What is passed on by value: a number, or an object whose shape the provider knows.
+PLAIN = ("max_tokens", "temperature", "top_p", "seed", "response_format", "tool_choice", "use_reasoning")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
-    """A conversation to continue. An unset sampling parameter is left to the model's own default."""
+    """A conversation to continue. An unset sampling parameter is left to the model's own default.
+
+    `use_reasoning` None leaves thinking to the model; a provider turns it into that model's own switch.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int | None = None
@@ -28,27 +97,34 @@ class ChatRequest:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    response_format: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    use_reasoning: bool | None = None
+
+    def images(self) -> tuple[Image, ...]:
+        """All images, in order."""
+        return tuple(image for message in self.messages for image in message.images())
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain JSON values; unset fields are left out."""
-        body: dict[str, Any] = {"messages": [{"role": m.role, "content": m.content} for m in self.messages]}
-        for name in ("max_tokens", "temperature", "top_p", "seed"):
+        body: dict[str, Any] = {"messages": [message.to_json() for message in self.messages]}
+        for name in PLAIN:
             if (value := getattr(self, name)) is not None:
                 body[name] = value
-        if self.stop:
-            body["stop"] = list(self.stop)
+        for name in ("stop", "tools"):
+            if value := getattr(self, name):
+                body[name] = list(value)
         return body
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> ChatRequest:
+    def from_json(cls, body: Mapping[str, Any]) -> ChatRequest:
         """The inverse of `to_json`."""
         return cls(
-            messages=tuple(Message(role=m["role"], content=m["content"]) for m in body["messages"]),
-            max_tokens=body.get("max_tokens"),
-            temperature=body.get("temperature"),
-            top_p=body.get("top_p"),
+            messages=tuple(Message.from_json(message) for message in body["messages"]),
             stop=tuple(body.get("stop", ())),
-            seed=body.get("seed"),
+            tools=tuple(body.get("tools", ())),
+            **{name: body[name] for name in PLAIN if name in body},
         )
 
 

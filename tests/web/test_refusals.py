@@ -60,7 +60,7 @@ ROWS: list[tuple[str, str | bytes, int, str | None]] = [
     ("an unknown role", turns({"role": "wizard", "content": "hi"}), 422, "messages.0.role"),
     ("a role that is a list", turns({"role": [], "content": "hi"}), 422, "messages.0.role"),
     ("no content", turns(OK["messages"][0], {"role": "user"}), 422, "messages.1.content"),
-    ("content that is a list", turns({"role": "user", "content": ["hi"]}), 422, "messages.0.content"),
+    ("a part that is none", turns({"role": "user", "content": ["hi"]}), 422, "messages.0.content.0.type"),
     ("content with NUL", turns({"role": "user", "content": "\0"}), 422, "messages.0.content"),
     ("content with half a character", turns({"role": "user", "content": "\udfff"}), 422, "messages.0.content"),
     ("an unknown kind", chat(kind="poem"), 422, "kind"),

@@ -13,6 +13,7 @@ from tasks.domain.request import ChatRequest, Message, fingerprint
 from web import idempotency
 from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
 from web.schemas.messages import Messages
+from web.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
 
 INT64 = 2**63 - 1
 #: Of a name in `metadata`.
@@ -51,6 +52,11 @@ class Asked:
         return fingerprint({"request": request, "metadata": self.metadata, **rest})
 
 
+#: What is checked all the same, but marshmallow's documentation has no way to write down.
+SHAPE = {
+    "oneOf": [{"required": ["messages"]}, {"required": ["prompt"]}],
+    "dependentRequired": {"tool_choice": ["tools"]},
+}
 EXAMPLE = {"prompt": "Say hello in one word.", "max_tokens": 64}
 
 
@@ -72,6 +78,14 @@ class SubmissionSchema(Schema):
     top_p = Real(validate=validate.Range(0, 1, min_inclusive=False), metadata={"exclusiveMinimum": 0})
     stop = OneOrMore(most=4, longest=256)
     seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
+    response_format = fields.Nested(ResponseFormatSchema)
+    tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
+    tool_choice = ToolChoice()
+    use_reasoning = fields.Boolean(
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Whether the model thinks first. Unset: as the model does by itself."},
+    )
     idempotency_key = Text(
         validate=validate.Length(1, idempotency.LONGEST),
         metadata={"description": "The same as the header Idempotency-Key."},
@@ -87,6 +101,9 @@ class SubmissionSchema(Schema):
         """The body as a value."""
         head = {name: loaded.pop(name) for name in ("kind", "mode", "model", "metadata")}
         keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
+        loaded["tools"] = tuple(loaded.get("tools", ()))
+        if "tool_choice" in loaded and not loaded["tools"]:
+            raise ValidationError("There are no tools to choose from.", "tool_choice")
         messages = _conversation(loaded.pop("messages", None), loaded.pop("prompt", None))
         return Asked(request=ChatRequest(messages=messages, **loaded), **head, **keys)
 
