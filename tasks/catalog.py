@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
+from tasks.catalog_file import DEFAULT, PROVIDERS, CatalogError, entries
+
+__all__ = ["DEFAULT", "PROVIDERS", "CatalogError", "Model", "Switch", "find", "models", "names", "near", "read"]
 
 OURS = Path(__file__).with_name("catalog.toml")
-PROVIDERS = ("vllm", "nim", "openrouter")
-
-#: The name that means "whatever this installation serves first".
-DEFAULT = "default"
 
 
 class Switch(StrEnum):
@@ -37,8 +35,9 @@ class Model:
     """A known model.
 
     `ids` maps a provider to the id by which it knows the model, `endpoints` to a URL that takes its calls in place of
-    the provider's own. `context` is in tokens; `dimensions` are those of an embedding; `image_base64` is the longest
-    base64 text of an inline image; `completions` marks a base model, which has no chat template. None: not known.
+    the provider's own. `context` is in tokens, and so is `most_tokens`, the longest answer; `dimensions` are those of
+    an embedding; `image_base64` is the longest base64 text of an inline image; `completions` marks a base model, which
+    has no chat template. None: not known.
     """
 
     id: str
@@ -82,21 +81,42 @@ def _model(entry: Mapping[str, Any]) -> Model:
 
 
 def read(*files: Path) -> dict[str, Model]:
-    """The models of the files, by id; a later file wins. Raises OSError, tomllib.TOMLDecodeError or KeyError."""
-    found: dict[str, Model] = {}
-    for file in files:
-        for entry in tomllib.loads(file.read_text()).get("model", []):
-            found[str(entry["id"])] = _model(entry)
-    return found
+    """The models of the files, by id; a later file's entry replaces an earlier one's. Raises CatalogError."""
+    return {model.id: model for file in files for model in map(_model, entries(file))}
 
 
 @cache
 def models() -> dict[str, Model]:
-    """The models this installation knows, by id."""
+    """The models this installation knows, by id. Raises CatalogError for the operator's file."""
     own = settings.get().catalog
     return read(OURS, own) if own else read(OURS)
 
 
-def near(name: str, known: Iterable[str]) -> tuple[str, ...]:
-    """At most three ids that look like `name`."""
-    return tuple(difflib.get_close_matches(name, list(known), n=3, cutoff=0.5))
+@cache
+def index() -> dict[str, Model]:
+    """The same by every name: an id is nobody else's, then come aliases, then what the providers call it.
+
+    Of two models with one alias the later file's has it: the operator's.
+    """
+    found: dict[str, Model] = {}
+    for model in models().values():
+        found |= dict.fromkeys(model.ids.values(), model)
+    for model in models().values():
+        found |= dict.fromkeys(model.aliases, model)
+    return found | models()
+
+
+def find(name: str) -> Model | None:
+    """The model of this id, alias, or provider's id."""
+    return index().get(name)
+
+
+def names(name: str) -> frozenset[str]:
+    """All names of the model that has this one; of an unknown one, just this."""
+    model = find(name)
+    return frozenset({name, model.id, *model.aliases, *model.ids.values()}) if model else frozenset({name})
+
+
+def near(name: str, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """At most three names that look like `name`, of the catalogue's and of those `known` besides."""
+    return tuple(difflib.get_close_matches(name, {*index(), *known}, n=3, cutoff=0.5))

@@ -28,11 +28,12 @@ class Route:
 
 def route(mode: Mode, model: str, fleet: Fleet) -> Route:
     """Decide. Raises UnknownModel, or Unavailable when nobody who serves the model is up."""
-    workers = [one for one in fleet.lately() if one.serves(GPU) and model in (DEFAULT, one.model)]
+    names = catalog.names(model)
+    workers = [one for one in fleet.lately() if one.serves(GPU) and (model == DEFAULT or one.model in names)]
     hosted = _hosted(model)
     if mode is Mode.API:
         return hosted or _nobody(model, mode)
-    local = Route(queue=GPU, target="" if model == DEFAULT else model)
+    local = Route(queue=GPU, target=_local_id(model, workers))
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
         return local
     if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
@@ -51,23 +52,32 @@ def _back_soon(workers: Sequence[Worker]) -> bool:
     return any(one.state != LOADING for one in workers)
 
 
+def _local_id(model: str, workers: Sequence[Worker]) -> str:
+    """What the engine calls the model; "" for its default."""
+    if model == DEFAULT:
+        return ""
+    return workers[0].model if workers else serving.local_model(settings.get())
+
+
 def _hosted(model: str) -> Route | None:
-    for one in serving.hosted(settings.get()):
-        target = serving.target(one, model)
-        if target is not None:
-            return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
+    served = [
+        (one, target) for one in serving.hosted(settings.get()) if (target := serving.target(one, model)) is not None
+    ]
+    # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
+    for one, target in sorted(served, key=lambda pair: pair[1] not in ("", model)):
+        return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
     return None
 
 
 def _ours(model: str) -> bool:
-    return model in (DEFAULT, serving.local_model(settings.get()))
+    return model == DEFAULT or serving.local_model(settings.get()) in catalog.names(model)
 
 
 def _nobody(model: str, mode: Mode) -> Route:
-    if model != DEFAULT and model not in catalog.models() and not _ours(model):
-        raise UnknownModel(model, catalog.near(model, catalog.models()))
+    if model != DEFAULT and not catalog.find(model) and not _ours(model):
+        raise UnknownModel(model, catalog.near(model))
     if mode is Mode.API:
         if serving.hosted(settings.get()):
-            raise UnknownModel(model, catalog.near(model, catalog.models()))
+            raise UnknownModel(model, catalog.near(model))
         raise Unavailable("no hosted provider is configured", retry_after_s=ENGINE_RETRY_S)
     raise Unavailable(f"no live gpu worker serves {model}", retry_after_s=ENGINE_RETRY_S)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tasks import settings
-from tasks.catalog import DEFAULT, models
+from tasks import catalog, settings
+from tasks.catalog import DEFAULT
 from tasks.providers.base import Provider
 from tasks.providers.nim import NIM
 from tasks.providers.openrouter import OpenRouter
@@ -51,7 +51,7 @@ def hosted(here: Settings) -> tuple[Serving, ...]:
     if not found and here.sandbox_url:
         found.append((SANDBOX, here.api_model or NIM_MODEL, here.sandbox_url))
     return tuple(
-        Serving(queue=f"{API}.{name}" if place else API, provider=name, target=target, base_url=url)
+        Serving(queue=f"{API}.{name}" if place else API, provider=name, target=own_id(name, target), base_url=url)
         for place, (name, target, url) in enumerate(found)
     )
 
@@ -72,12 +72,21 @@ def target(serving: Serving, model: str) -> str | None:
     """What the provider of `serving` calls `model`; "" for its default, None when it does not serve it."""
     if model == DEFAULT:
         return ""
-    if serving.provider == SANDBOX:
-        return model if model.startswith(SANDBOX_MODELS) or model in models() else None
-    if model == serving.target:
+    if model == serving.target or (serving.provider == SANDBOX and model.startswith(SANDBOX_MODELS)):
         return model
-    known = models().get(model)
-    return known.ids.get(serving.provider) if known else None
+    known = catalog.find(model)
+    return id_at(serving.provider, known) if known else None
+
+
+def id_at(provider: str, model: catalog.Model) -> str | None:
+    """What `provider` calls a model; None when it does not serve it. The sandbox stands in for all the others."""
+    return model.id if provider == SANDBOX else model.ids.get(provider)
+
+
+def own_id(provider: str, name: str) -> str:
+    """What `provider` calls the model of this name; the name itself when that is not known."""
+    known = catalog.find(name)
+    return (known and id_at(provider, known)) or name
 
 
 def _secret(value: str) -> str | None:

@@ -14,6 +14,7 @@ from tests.support.valkey import Valkey
 CACHED: list[Callable[..., Any]] = [
     settings.get, catalog.models, serving.provider, connection.default, jobs.default, due.default, fleet.default,
     capacity.default, durability.default, events.waiters,
+    catalog.index,
 ]  # fmt: skip
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import routing
+from tasks import routing, serving, settings
 from tasks.domain.errors import Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.store import fleet
@@ -94,6 +94,26 @@ def test_with_both_keys_each_provider_has_its_queue(monkeypatch: pytest.MonkeyPa
     assert queue(Mode.API) == "api"
     assert queue(Mode.API, HOSTED) == "api"
     assert queue(Mode.API, "nvidia/nemotron-nano-12b-v2-vl:free") == "api.openrouter"
+
+
+def test_a_name_that_one_provider_uses_goes_to_that_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", OPENROUTER_API_KEY="sk-or-x")
+    vision = "nvidia/nemotron-nano-12b-v2-vl"
+    assert routing.route(Mode.API, vision, fleet.default()) == routing.Route(queue="api", target=vision)
+    assert queue(Mode.API, f"{vision}:free") == "api.openrouter"
+    given(monkeypatch, OPENROUTER_API_KEY="")
+    assert routing.route(Mode.API, f"{vision}:free", fleet.default()).target == vision
+
+
+def test_an_engine_serves_a_model_by_all_its_names() -> None:
+    gpu_worker(model="Qwen/QwQ-32B")
+    for mode in (Mode.GPU, Mode.AUTO):
+        assert routing.route(mode, "qwen/qwq-32b", fleet.default()).target == "Qwen/QwQ-32B"
+
+
+def test_the_default_of_a_provider_may_be_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, OPENROUTER_API_KEY="sk-or-x", TANDEM_API_MODEL="nvidia/nemotron-nano-12b-v2-vl")
+    assert serving.hosted(settings.get())[0].target == "nvidia/nemotron-nano-12b-v2-vl:free"
 
 
 def test_an_unknown_model_is_named_with_those_that_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
