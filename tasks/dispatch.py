@@ -20,7 +20,8 @@ RECORD_BYTES = 2048
 def submit(asked: Submission) -> tuple[Job, bool]:
     """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
 
-    Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
+    Raises UnknownModel, ModelGone, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or
+    full.
     """
     here = settings.get()
     route = routing.route(asked.mode, asked.model, fleet.default())
@@ -41,6 +42,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
         list_age_s=LONGEST_S + here.job_ttl_s,
         fields=fields,
         message=publish.encode(first),
+        answered_by=route.answered_by,
     )
     accepted = jobs.default().accept(new)
     if accepted.replayed:

@@ -9,7 +9,8 @@ from tasks import catalog, serving, settings
 from tasks.catalog import DEFAULT
 from tasks.domain.errors import Unavailable, UnknownModel
 from tasks.domain.job import Mode
-from tasks.serving import GPU, SANDBOX
+from tasks.serving import GPU, SANDBOX, Serving
+from tasks.store import learned
 from tasks.store.fleet import Fleet, Worker
 
 #: When to ask again for an engine that nobody runs: about the time a small one takes to load.
@@ -19,11 +20,15 @@ READY, LOADING = "ready", "loading"
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Where a job goes. `target` is the model's id there; "" for that provider's default."""
+    """Where a job goes. `target` is the model's id there; "" for that provider's default.
+
+    `answered_by` is a hosted provider and its id of the model, the default's too; None for an engine of ours.
+    """
 
     queue: str
     target: str
     is_simulated: bool = False
+    answered_by: tuple[str, str] | None = None
 
 
 def route(mode: Mode, model: str, fleet: Fleet) -> Route:
@@ -60,13 +65,23 @@ def _local_id(model: str, workers: Sequence[Worker]) -> str:
 
 
 def _hosted(model: str) -> Route | None:
-    served = [
-        (one, target) for one in serving.hosted(settings.get()) if (target := serving.target(one, model)) is not None
-    ]
+    served = [(one, serving.target(one, model)) for one in serving.hosted(settings.get())]
+    routes = [_to(one, target) for one, target in served if target is not None]
     # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
-    for one, target in sorted(served, key=lambda pair: pair[1] not in ("", model)):
-        return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
-    return None
+    routes.sort(key=lambda route: route.target not in ("", model))
+    if len(routes) > 1:
+        # The first that has not retired it. Of only one, accept.lua finds that out without another question to Redis.
+        routes = [route for route in routes if not _is_retired(route)] or routes
+    return routes[0] if routes else None
+
+
+def _to(one: Serving, target: str) -> Route:
+    answered_by = (one.provider, target or one.target)
+    return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX, answered_by=answered_by)
+
+
+def _is_retired(route: Route) -> bool:
+    return route.answered_by is not None and learned.default().why_retired(*route.answered_by) is not None
 
 
 def _ours(model: str) -> bool:

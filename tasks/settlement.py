@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from tasks import process, publish, settings
+from tasks import learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
 from tasks.domain.job import Status
@@ -34,6 +34,8 @@ ENGINE_AWAY_S = 1.0
 
 def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
     """Record the outcome and send what messages follow from it. Written twice it does nothing the second time."""
+    # First what it tells of the model: a client that sees this job failed is not to get another one accepted.
+    learning.note(by, claim.target, outcome)
     match outcome:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))

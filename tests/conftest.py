@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tasks import catalog, serving, settings
-from tasks.store import capacity, connection, due, durability, events, fleet, jobs
+from tasks.store import capacity, connection, due, durability, events, fleet, jobs, learned
 from tests.support.valkey import Valkey
 
 CACHED: list[Callable[..., Any]] = [
     settings.get, catalog.models, serving.provider, connection.default, jobs.default, due.default, fleet.default,
     capacity.default, durability.default, events.waiters,
-    catalog.index,
+    catalog.index, learned.default,
 ]  # fmt: skip
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.

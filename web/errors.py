@@ -16,6 +16,7 @@ from tasks.domain.errors import (
     IdempotencyMismatch,
     InvalidRequest,
     JobNotFound,
+    ModelGone,
     RequestError,
     Unavailable,
     UnknownModel,
@@ -26,6 +27,7 @@ PROBLEM = "application/problem+json"
 REFUSALS: dict[type[RequestError], tuple[int, str]] = {
     JobNotFound: (404, "job-not-found"),
     UnknownModel: (404, "unknown-model"),
+    ModelGone: (422, "model-retired"),
     IdempotencyMismatch: (422, "idempotency-mismatch"),
     ConflictingKeys: (400, "conflicting-keys"),
     InvalidRequest: (422, "invalid-request"),

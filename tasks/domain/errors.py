@@ -2,7 +2,7 @@
 
 TandemError
   RequestError                 the caller can fix it         → 4xx, never retried
-    InvalidRequest JobNotFound UnknownModel IdempotencyMismatch
+    InvalidRequest JobNotFound UnknownModel ModelGone IdempotencyMismatch
   Unavailable(retry_after_s)   nothing here can take it now  → 503
   ProviderError
     TransientError(retry_after_s)   may work later           → put back
@@ -52,6 +52,13 @@ class UnknownModel(RequestError):
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         super().__init__(f"no model {model!r} is served here{hint}", field="model")
         self.near = near
+
+
+class ModelGone(RequestError):
+    """The model has been taken out of service. `why` is what the provider said, without its account."""
+
+    def __init__(self, model: str, why: str) -> None:
+        super().__init__(f"model {model!r} is retired: {why}", field="model")
 
 
 class IdempotencyMismatch(RequestError):
@@ -169,9 +176,13 @@ class ModelNotFound(PermanentError):
 
 
 class ModelRetired(PermanentError):
-    """The provider has taken the model out of service (410)."""
+    """The provider has taken the model out of service (410). `retired_on` is the day it names (YYYY-MM-DD)."""
 
     code = "model_retired"
+
+    def __init__(self, message: str, *, retired_on: str | None = None) -> None:
+        super().__init__(message)
+        self.retired_on = retired_on
 
 
 class ContextTooLong(PermanentError):

@@ -80,8 +80,10 @@ def refusal(answer: Answer, *, provider: str, model: str) -> ProviderError:
         return kind(text.format(provider=provider, model=model))
     said = message(answer.body)
     if status == 410:
-        when = DATE.search(said)
-        return ModelRetired(f"{provider} has retired model {model!r}" + (f" on {when.group()}" if when else ""))
+        found = DATE.search(said)
+        when = found.group() if found else None
+        text = f"{provider} has retired model {model!r}" + (f" on {when}" if when else "")
+        return ModelRetired(text, retired_on=when)
     if 400 <= status < 500:
         kind = ContextTooLong if TOO_LONG.search(said) else BadRequest
         return kind(f"{provider} refused the request: {masked(said)}" if said else f"{provider} refused the request")

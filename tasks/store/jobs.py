@@ -11,7 +11,7 @@ from typing import Any, cast
 from redis import Redis
 
 from tasks import settings
-from tasks.domain.errors import IdempotencyMismatch
+from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
 from tasks.store.claim import Claim, claimed
@@ -40,6 +40,7 @@ class Accepted:
 class NewJob:
     """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing.
 
+    `answered_by` is the hosted provider and its id of the model, if it goes to one: none that is known to be retired.
     `message` is the Celery message to send in the same step; "" leaves that to the caller.
     """
 
@@ -51,6 +52,7 @@ class NewJob:
     list_age_s: float
     fields: Mapping[str, str]
     message: str = ""
+    answered_by: tuple[str, str] | None = None
 
 
 class Jobs:
@@ -66,7 +68,7 @@ class Jobs:
     def accept(self, new: NewJob) -> Accepted:
         """Write a job's record, idempotency key and watcher in one step. May be called again with the same job.
 
-        Raises IdempotencyMismatch when the key was used with another payload.
+        Raises IdempotencyMismatch when the key was used with another payload, ModelGone when its model is retired.
         """
         idem = keys.idempotency(new.owner, new.idempotency_key) if new.idempotency_key else ""
         head = [
@@ -78,9 +80,13 @@ class Jobs:
             new.message,
         ]
         pairs = [part for pair in new.fields.items() for part in pair]
-        answer = self.scripts.call("accept", [keys.job(new.job_id), idem, keys.owner_jobs(new.owner)], [*head, *pairs])
+        retired = keys.retired(*new.answered_by) if new.answered_by else ""
+        names = [keys.job(new.job_id), idem, keys.owner_jobs(new.owner), retired]
+        answer = self.scripts.call("accept", names, [*head, *pairs])
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
+        if answer[0] == "retired":
+            raise ModelGone(new.fields["model"], answer[1])
         if answer[0] == "replayed":
             return Accepted(job_id=answer[1], replayed=True)
         return Accepted(job_id=new.job_id, created_ms=int(answer[2]), expires_ms=int(answer[3]), unsent=str(answer[4]))

@@ -71,6 +71,26 @@ def limit(name: str) -> str:
     return f"{PREFIX}limit:{name}"
 
 
+def learned(provider: str) -> str:
+    """Hash: model (the provider's id) → what calls told of it: {state, checked_at, retired_on} as JSON."""
+    return f"{PREFIX}learned:{provider}"
+
+
+def retired(provider: str, model: str) -> str:
+    """String: what clients of a model that the provider has retired are told. It lapses: see learned.py."""
+    return f"{PREFIX}retired:{provider}:{model}"
+
+
+def listed(provider: str) -> str:
+    """Hash {ids, at}: the models that the provider lists, as JSON, and when it did (ms)."""
+    return f"{PREFIX}listed:{provider}"
+
+
+def listing(provider: str) -> str:
+    """String: there while nobody needs to ask the provider for its list."""
+    return f"{PREFIX}listing:{provider}"
+
+
 def worker(name: str) -> str:
     """Hash: what a worker says of itself."""
     return f"{PREFIX}worker:{name}"

@@ -26,10 +26,12 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tasks.domain.job import Status
+from tasks.domain.standing import Lesson, State
 from tasks.store import keys
 from tasks.store.claim import Claim
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
+from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tests.support.valkey import Valkey
 
@@ -59,6 +61,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.redis.flushdb()
         self.jobs = Jobs(self.redis, ttl_s=600)
         self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=0)
+        self.learned = Learned(self.redis, ttl_s=600)
         self.seen: dict[str, Seen] = {}
         self.broker: list[Message] = []
 
@@ -100,6 +103,13 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(job_id=jobs_made)
     def cancel(self, job_id: str) -> None:
         assert self.jobs.cancel(job_id, OWNER)
+
+    @rule(state=st.sampled_from([State.RETIRED, State.CALLABLE]), walk=st.booleans())
+    def the_model_is_retired_or_back(self, state: State, walk: bool) -> None:
+        """Without the walk, jobs that wait for it fail when they are claimed."""
+        self.learned.note(LIMIT, "model", Lesson(state=state, why="retired"))
+        if walk:
+            self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True)
 
     # ---- the broker's faults ----
 

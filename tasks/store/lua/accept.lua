@@ -1,9 +1,10 @@
 -- Accept a job: its record, its idempotency key and its watcher, and then its message, in one step.
 -- Refused by a full Redis (no allow-oom here): what cannot be kept is not accepted.
---   KEYS  job:{id}, idempotency key ("" = none), owner's list of jobs
+--   KEYS  job:{id}, idempotency key ("" = none), owner's list of jobs, retired:{provider}:{model} ("" = none)
 --   ARGV  id, fingerprint, idempotency ttl_s, expires_in_ms, list_age_ms, its message ("" = the caller's to send),
 --         then field, value, …
 --   returns {"accepted", id, created_at, expires_at, the error that kept its message back or ""} | {"replayed", id of the first} | {"mismatch"}
+--           {"retired", why}: the model is out of service
 local id, fingerprint, idem = ARGV[1], ARGV[2], KEYS[2]
 if redis.call("EXISTS", KEYS[1]) == 1 then
   -- The caller's first call was applied although its answer was lost.
@@ -16,6 +17,10 @@ if idem ~= "" then
     if first.fingerprint ~= fingerprint then return {"mismatch"} end
     return {"replayed", first.job}
   end
+end
+local retired = KEYS[4] ~= "" and redis.call("GET", KEYS[4])
+if retired then return {"retired", retired} end
+if idem ~= "" then
   redis.call("HSET", idem, "job", id, "fingerprint", fingerprint)
   redis.call("EXPIRE", idem, ARGV[3])
 end

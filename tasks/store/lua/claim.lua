@@ -4,11 +4,12 @@
 --   ARGV  id, epoch of the message, worker, lease_ms, may_isolate (0|1: a suspect may be run now), ttl_s,
 --         then queue, provider, default model, queue, …: who answers which queue at this worker
 --   returns {"gone"} not pending at this epoch: somebody else has it, or it is over
---           {"expired"} | {"held"} parked behind a limit | {"later"} a suspect that found no place of its own
+--           {"expired"} | {"retired"} its model is out of service: the job has failed
+--           {"held"} parked behind a limit | {"later"} a suspect that found no place of its own
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
 --            kind, queue, target (the model's id at the provider), request}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
-local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "limit")
+local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "limit", "target")
 if j.status ~= "pending" or j.epoch ~= ARGV[2] then return {"gone"} end
 local provider, default_target
 for i = 7, #ARGV, 3 do
@@ -25,6 +26,12 @@ end
 if tonumber(j.expires_at) <= now then
   expire(id, key, now, ARGV[6])
   return {"expired"}
+end
+local target = j.target ~= "" and j.target or default_target
+local retired = redis.call("GET", retired_key(provider, target))
+if retired then
+  fail(id, key, now, "model_retired", retired, ARGV[6])
+  return {"retired"}
 end
 leave_lines(id, key)
 if j.suspect and ARGV[5] == "0" then
@@ -43,8 +50,7 @@ redis.call("HSET", key, "status", "processing", "phase", "", "worker", ARGV[3])
 redis.call("HSETNX", key, "started_at", now)
 redis.call("HDEL", key, "until", "reason")
 redis.call("ZADD", "tandem:due", now + tonumber(ARGV[4]), id)
-local c = fields_of(key, "kind", "target", "request", "tries", "max_tries", "crashes", "engine_losses")
-local target = c.target ~= "" and c.target or default_target
+local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "engine_losses")
 open_attempt(key, now, {n = n, queue = j.queue, provider = provider, model = target, worker = ARGV[3]})
 return {"claimed", tostring(fence), n, c.tries, c.max_tries, c.crashes, c.engine_losses, j.suspect or "0",
   tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request}

@@ -20,6 +20,7 @@ local function job_key(id) return "tandem:job:" .. id end
 local function waiting_key(queue, priority) return "tandem:waiting:" .. queue .. ":" .. priority end
 local function parked_key(limit) return "tandem:parked:" .. limit end
 local function limit_key(limit) return "tandem:limit:" .. limit end
+local function retired_key(provider, model) return "tandem:retired:" .. provider .. ":" .. model end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
 
 -- kombu keeps one list per queue and priority; 0 is the queue's plain name.
@@ -115,6 +116,11 @@ local function finish(id, key, now, status, ttl_s)
   redis.call("ZREM", "tandem:due", id)
   redis.call("EXPIRE", key, ttl_s)
   redis.call("PUBLISH", "tandem:settled", id)
+end
+
+local function fail(id, key, now, code, message, ttl_s)
+  redis.call("HSET", key, "error_code", code, "error_message", message)
+  finish(id, key, now, "failed", ttl_s)
 end
 
 local function expire(id, key, now, ttl_s)
