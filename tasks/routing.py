@@ -67,6 +67,8 @@ def _local_id(model: str, workers: Sequence[Worker]) -> str:
 def _hosted(model: str) -> Route | None:
     served = [(one, serving.target(one, model)) for one in serving.hosted(settings.get())]
     routes = [_to(one, target) for one, target in served if target is not None]
+    if not routes and not catalog.find(model):
+        routes = [_to(one, model) for one, _ in served if model in learned.default().lately_listed(one.provider)]
     # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
     routes.sort(key=lambda route: route.target not in ("", model))
     if len(routes) > 1:
@@ -89,10 +91,10 @@ def _ours(model: str) -> bool:
 
 
 def _nobody(model: str, mode: Mode) -> Route:
-    if model != DEFAULT and not catalog.find(model) and not _ours(model):
-        raise UnknownModel(model, catalog.near(model))
+    hosted = serving.hosted(settings.get())
+    if (model != DEFAULT and not catalog.find(model) and not _ours(model)) or (mode is Mode.API and hosted):
+        listed = {name for one in hosted for name in learned.default().lately_listed(one.provider)}
+        raise UnknownModel(model, catalog.near(model, listed))
     if mode is Mode.API:
-        if serving.hosted(settings.get()):
-            raise UnknownModel(model, catalog.near(model))
         raise Unavailable("no hosted provider is configured", retry_after_s=ENGINE_RETRY_S)
     raise Unavailable(f"no live gpu worker serves {model}", retry_after_s=ENGINE_RETRY_S)

@@ -73,6 +73,10 @@ class Provider(Protocol):
         """Answer `request` with `model`. Raises a ProviderError, or CallCut when `call` was ended by us."""
         ...
 
+    def models(self, call: Call) -> frozenset[str]:
+        """The ids it lists: those it has, not those that our key may call. Raises as `complete` does."""
+        ...
+
     def close(self) -> None:
         """Let go of the connections."""
         ...

@@ -11,7 +11,7 @@ import structlog
 from tasks.domain.errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
-from tasks.providers import answers, refusals
+from tasks.providers import answers, lists, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
@@ -54,6 +54,14 @@ class OpenAICompatible:
             self._note(answer, model, call)
             raise self.refusal(answer, model)
         return self.read(answer, model)
+
+    def models(self, call: Call) -> frozenset[str]:
+        """The ids that the provider lists."""
+        url = f"{self._base_url}/models"
+        answer = self._transport.send("GET", url, headers=self.headers(call), body=None, call=call)
+        if answer.status != 200:
+            raise self.refusal(answer, "")
+        return lists.ids(answers.parsed(answer.body))
 
     def payload(self, model: str, request: ChatRequest) -> dict[str, Any]:
         """What is asked, as JSON values."""

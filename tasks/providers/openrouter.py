@@ -51,6 +51,10 @@ class OpenRouter(OpenAICompatible):
             raise PaymentRequired(f"model {model!r} is a paid variant, and paid models are not allowed here")
         return super().complete(model, request, call)
 
+    def models(self, call: Call) -> frozenset[str]:
+        """The ids it lists, as far as they may be called here."""
+        return frozenset(one for one in super().models(call) if self._allow_paid or one.endswith(FREE))
+
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""
         error = super().refusal(answer, model)

@@ -24,6 +24,8 @@ AGAIN_S = 10.0
 RETIRED_S = 24 * 3600
 #: Names that are remembered per provider: the sandbox's are of the clients' making, so there is no end of them.
 MOST_NAMES = 2000
+#: How old a look at a provider's list may be where a POST needs one: the list changes once an hour.
+LOOK_S = 1.0
 #: Jobs looked at in one step when a model's queued jobs are failed.
 STEP = 500
 
@@ -36,6 +38,7 @@ class Learned:
         self._scripts = Scripts(redis)
         self._ttl_s = ttl_s
         self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, frozenset[str]]] = {}
         self._noted: dict[tuple[str, str], tuple[State, float]] = {}
 
     # ---- from calls ----
@@ -104,6 +107,15 @@ class Learned:
             ids, at = cast(list[str | None], self._redis.hmget(keys.listed(provider), "ids", "at"))
         when = from_ms(at)
         return Listing(ids=frozenset(json.loads(ids)), at=when) if ids and when else None
+
+    def lately_listed(self, provider: str) -> frozenset[str]:
+        """The ids in it as of LOOK_S ago at the most; none while there is no list."""
+        at, ids = self._seen.get(provider, (float("-inf"), frozenset()))
+        if time.monotonic() - at > LOOK_S:
+            listing = self.listing(provider)
+            ids = listing.ids if listing else frozenset()
+            self._seen[provider] = (time.monotonic(), ids)
+        return ids
 
 
 def _standing(said: dict[str, str]) -> Standing:

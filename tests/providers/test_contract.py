@@ -127,6 +127,13 @@ def test_a_job_and_its_attempt_are_told_upstream(client: Provider, sandbox: Sand
     assert (f"{entry.job_id}.{entry.attempt}", entry.dialect) == (call.request_id, client.name)
 
 
+def test_its_models_are_listed(client: Provider) -> None:
+    listed = client.models(a_call())
+    assert "nvidia/nemotron-nano-12b-v2-vl:free" in listed
+    # Of OpenRouter's only the free ones, which are all that may be called.
+    assert ("nvidia/nemotron-3-nano-30b-a3b" in listed) == (client.name != "openrouter")
+
+
 def test_nobody_listening_is_unreachable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

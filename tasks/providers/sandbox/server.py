@@ -47,7 +47,7 @@ def application(state: State) -> web.Application:
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     for dialect in DIALECTS:
         app.router.add_post(f"{dialect.base}/chat/completions", Chat(state, dialect).complete)
-        app.router.add_get(f"{dialect.base}/models", Models(dialect).list)
+        app.router.add_get(f"{dialect.base}/models", Models(state, dialect).list)
     queue = nvcf.Queue(state)
     app.router.add_get(nvcf.STATUS_PATH, queue.status)
     app.router.add_get(nvcf.RESULT_PATH, queue.result)
@@ -70,11 +70,13 @@ async def health(_request: web.Request) -> web.Response:
 class Models:
     """`GET …/models`."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, state: State, dialect: Dialect) -> None:
+        self._state = state
         self._dialect = dialect
 
     async def list(self, request: web.Request) -> web.Response:
-        """The list, or 401."""
+        """The list, or 401. Not logged as a call; only counted."""
+        self._state.listings[self._dialect.name] += 1
         if not self._dialect.admits(request.headers.get("Authorization", "")):
             return unauthorized(self._dialect)
         return web.json_response(self._dialect.models())

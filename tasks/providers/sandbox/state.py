@@ -37,6 +37,7 @@ class State:
         """Back to the defaults, with no calls remembered."""
         self.calls.reset()
         self.controls: dict[str, Control] = {}
+        self.listings: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.tell({})
 
@@ -53,6 +54,6 @@ class State:
         return behaviour if self.failures[job_id, model] <= behaviour.times else behaviour.without_failure
 
     def counts(self) -> dict[str, Any]:
-        """All counts, with the most that any window of each dialect held."""
+        """All counts, with the most that any window of each dialect held, and how often each was asked for its list."""
         peaks = {n: {"requests": c.requests.peak, "tokens": c.spent.peak} for n, c in self.controls.items()}
-        return {**self.calls.counts(), "window_peaks": peaks}
+        return {**self.calls.counts(), "window_peaks": peaks, "listings": dict(self.listings)}
