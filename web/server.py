@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tasks import logs, settings
+from tasks import logs, models, settings
 from web import auth, prefer
 
 
@@ -20,10 +20,11 @@ def _start() -> settings.Settings:
     try:
         here = settings.get()
         auth.Keyring.parse(here.api_keys.get_secret_value())
+        models.check()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise SystemExit(f"the settings cannot be read: {wrong}") from None
-    except auth.BadKeys as error:
+    except (auth.BadKeys, models.CatalogError) as error:
         raise SystemExit(str(error)) from None
     return here
 

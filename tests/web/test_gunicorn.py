@@ -28,6 +28,15 @@ def test_it_refuses_to_serve_strangers_without_keys(environment: dict[str, str],
     assert "Traceback" not in said and "Listening" not in said
 
 
+def test_it_refuses_a_catalogue_in_one_sentence(environment: dict[str, str], log_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[[model]]\nid = "acme/own"\nabilities = ["sing"]')
+    server = Gunicorn(environment | {"TANDEM_CATALOG": str(own)}, log_file)
+    assert server.launch().wait(20) != 0
+    assert "entry 1 ('acme/own'): abilities must be a list of some of chat" in log_file.read_text()
+    assert "Traceback" not in log_file.read_text()
+
+
 def test_it_refuses_an_open_host_by_environment(environment: dict[str, str], log_file: Path) -> None:
     server = Gunicorn(environment | {"TANDEM_HOST": "0.0.0.0"}, log_file)
     assert server.launch().wait(60) != 0

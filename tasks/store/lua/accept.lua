@@ -18,7 +18,7 @@ if idem ~= "" then
     return {"replayed", first.job}
   end
 end
-local retired = KEYS[4] ~= "" and redis.call("GET", KEYS[4])
+local retired = KEYS[4] and KEYS[4] ~= "" and redis.call("GET", KEYS[4])
 if retired then return {"retired", retired} end
 if idem ~= "" then
   redis.call("HSET", idem, "job", id, "fingerprint", fingerprint)
