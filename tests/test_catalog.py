@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tasks.serving import Serving
 from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
 #: The ids of the founding documents, each once.
 _FOUNDING = """
 meta/llama-3.3-70b-instruct meta/llama-3.1-405b-instruct meta/llama-3.1-70b-instruct meta/llama-3.1-8b-instruct
@@ -173,3 +175,13 @@ def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     for file, said in ((tmp_path / "absent", "No such file"), (tmp_path, "cannot be read"), (binary, "not UTF-8")):
         with pytest.raises(CatalogError, match=said):
             catalog.read(file)
+
+
+def test_the_documented_form_is_one_that_is_taken(tmp_path: Path) -> None:
+    documented = re.search(r"```toml\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    assert documented is not None
+    own = tmp_path / "own.toml"
+    own.write_text(documented[1])
+    (model,) = catalog.read(own).values()
+    assert (model.ids["vllm"], model.reasoning) == ("acme/Writer-7B", Switch.ENABLE_THINKING)
+    assert set(catalog_file.FIELDS) == set(re.findall(r"^(\w+) =", documented[1], re.MULTILINE))
