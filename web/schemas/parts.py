@@ -29,7 +29,7 @@ class ImageUrlSchema(Schema):
     url = Text(
         required=True,
         validate=validate.Regexp(URL, error="Must be a data: or http(s) URL."),
-        metadata={"pattern": URL},
+        metadata={"pattern": rf"{URL}[^\u0000]*$"},
     )
     detail = fields.String(validate=validate.OneOf(DETAILS))
 
