@@ -16,6 +16,9 @@ from tasks import settings
 OURS = Path(__file__).with_name("catalog.toml")
 PROVIDERS = ("vllm", "nim", "openrouter")
 
+#: It stands in for any of them, under the models' own ids.
+SANDBOX = "sandbox"
+
 #: The name that means "whatever this installation serves first".
 DEFAULT = "default"
 
@@ -95,6 +98,16 @@ def models() -> dict[str, Model]:
     """The models this installation knows, by id."""
     own = settings.get().catalog
     return read(OURS, own) if own else read(OURS)
+
+
+def known_to(provider: str, its_id: str) -> Model | None:
+    """The model that a provider knows by `its_id`."""
+    return _by_provider().get((provider, its_id)) or (models().get(its_id) if provider == SANDBOX else None)
+
+
+@cache
+def _by_provider() -> dict[tuple[str, str], Model]:
+    return {(provider, its_id): model for model in models().values() for provider, its_id in model.ids.items()}
 
 
 def near(name: str, known: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import secrets
 from tasks import publish, routing, settings
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, Priority, Status, Submission
+from tasks.needs import Needs
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
@@ -23,7 +24,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
     """
     here = settings.get()
-    route = routing.route(asked.mode, asked.model, fleet.default())
+    route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of_chat(asked.request))
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks import catalog, serving, settings
-from tasks.catalog import DEFAULT
-from tasks.domain.errors import Unavailable, UnknownModel
+from tasks.catalog import DEFAULT, SANDBOX
+from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
-from tasks.serving import GPU, SANDBOX
+from tasks.needs import Needs
+from tasks.serving import GPU, LOCAL
 from tasks.store.fleet import Fleet, Worker
 
 #: When to ask again for an engine that nobody runs: about the time a small one takes to load.
 ENGINE_RETRY_S = 30.0
 READY, LOADING = "ready", "loading"
+ANYTHING = Needs()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +28,48 @@ class Route:
     is_simulated: bool = False
 
 
-def route(mode: Mode, model: str, fleet: Fleet) -> Route:
-    """Decide. Raises UnknownModel, or Unavailable when nobody who serves the model is up."""
-    workers = [one for one in fleet.lately() if one.serves(GPU) and model in (DEFAULT, one.model)]
-    hosted = _hosted(model)
+def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Route:
+    """Decide. Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or
+    Unavailable when nobody who serves it is up."""
+    choice = _Choice(needs)
+    hosted = choice.hosted(model)
     if mode is Mode.API:
-        return hosted or _nobody(model, mode)
+        return hosted or choice.nobody(model, mode)
+    workers = [one for one in fleet.lately() if one.serves(GPU) and model in (DEFAULT, one.model)]
+    workers = [one for one in workers if choice.can(catalog.known_to(LOCAL, one.model))]
     local = Route(queue=GPU, target="" if model == DEFAULT else model)
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
         return local
     if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
         return hosted
-    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model):
+    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model) and choice.can(_our_model()):
         return local
-    return _nobody(model, mode)
+    return choice.nobody(model, mode)
+
+
+class _Choice:
+    """Passes over those who cannot do what is asked, and remembers why the first could not."""
+
+    def __init__(self, needs: Needs) -> None:
+        self._needs = needs
+        self._why: InvalidRequest | None = None
+
+    def can(self, known: catalog.Model | None) -> bool:
+        why = self._needs.unmet_by(known)
+        self._why = self._why or why
+        return why is None
+
+    def hosted(self, model: str) -> Route | None:
+        for one in serving.hosted(settings.get()):
+            target = serving.target(one, model)
+            if target is not None and self.can(catalog.known_to(one.provider, target or one.target)):
+                return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
+        return None
+
+    def nobody(self, model: str, mode: Mode) -> Route:
+        if self._why is not None:
+            raise self._why
+        return _nobody(model, mode)
 
 
 def _up(workers: Sequence[Worker], patience_s: float) -> bool:
@@ -51,16 +81,12 @@ def _back_soon(workers: Sequence[Worker]) -> bool:
     return any(one.state != LOADING for one in workers)
 
 
-def _hosted(model: str) -> Route | None:
-    for one in serving.hosted(settings.get()):
-        target = serving.target(one, model)
-        if target is not None:
-            return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
-    return None
-
-
 def _ours(model: str) -> bool:
     return model in (DEFAULT, serving.local_model(settings.get()))
+
+
+def _our_model() -> catalog.Model | None:
+    return catalog.known_to(LOCAL, serving.local_model(settings.get()))
 
 
 def _nobody(model: str, mode: Mode) -> Route:

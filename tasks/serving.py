@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks import settings
-from tasks.catalog import DEFAULT, models
+from tasks.catalog import DEFAULT, SANDBOX, models
 from tasks.providers.base import Provider
 from tasks.providers.nim import NIM
 from tasks.providers.openrouter import OpenRouter
@@ -17,7 +17,8 @@ from tasks.providers.vllm import VLLM
 from tasks.settings import Settings
 
 GPU, API = "gpu", "api"
-SANDBOX = "sandbox"
+#: The provider of the gpu queue.
+LOCAL = "vllm"
 NIM_URL = "https://integrate.api.nvidia.com/v1"
 NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
 OPENROUTER_MODEL = "nvidia/nemotron-nano-12b-v2-vl:free"
@@ -65,7 +66,7 @@ def local_model(here: Settings) -> str:
 
 def local(here: Settings, base_url: str = "") -> Serving:
     """The engine of this worker; `base_url` once it is known."""
-    return Serving(queue=GPU, provider="vllm", target=local_model(here), base_url=base_url)
+    return Serving(queue=GPU, provider=LOCAL, target=local_model(here), base_url=base_url)
 
 
 def target(serving: Serving, model: str) -> str | None:
@@ -102,7 +103,7 @@ MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
     SANDBOX: lambda s, url: SandboxClient(
         base_url=url, concurrency=s.api_concurrency, connect_timeout_s=s.connect_timeout_s
     ),
-    "vllm": lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),
+    LOCAL: lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),
 }
 
 

@@ -12,8 +12,8 @@ from tasks.store import capacity, connection, due, durability, events, fleet, jo
 from tests.support.valkey import Valkey
 
 CACHED: list[Callable[..., Any]] = [
-    settings.get, catalog.models, serving.provider, connection.default, jobs.default, due.default, fleet.default,
-    capacity.default, durability.default, events.waiters,
+    settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
+    due.default, fleet.default, capacity.default, durability.default, events.waiters,
 ]  # fmt: skip
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.

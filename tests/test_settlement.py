@@ -8,6 +8,7 @@ from tasks import attempt, dispatch, settlement
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
 from tasks.domain.errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
 from tasks.domain.job import Job, Kind, Mode, Status, Submission
+from tasks.domain.request import ChatRequest, Message
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
@@ -32,7 +33,7 @@ def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit() -> str:
-    request = {"messages": [{"role": "user", "content": "hi"}]}
+    request = ChatRequest(messages=(Message(role="user", content="hi"),))
     asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=60)
     return dispatch.submit(asked)[0].id
 

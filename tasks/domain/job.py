@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from tasks.domain.request import ChatRequest
+
 
 class Status(StrEnum):
     """What a client sees of a job's state."""
@@ -69,7 +71,7 @@ class Submission:
     kind: Kind
     mode: Mode
     model: str
-    request: dict[str, Any]
+    request: ChatRequest
     expires_in_s: float
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None

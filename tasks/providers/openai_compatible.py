@@ -8,10 +8,11 @@ from typing import Any
 
 import structlog
 
+from tasks import catalog
 from tasks.domain.errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
-from tasks.providers import answers, refusals
+from tasks.providers import answers, reasoning, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
@@ -57,7 +58,12 @@ class OpenAICompatible:
 
     def payload(self, model: str, request: ChatRequest) -> dict[str, Any]:
         """What is asked, as JSON values."""
-        return {"model": model, **request.to_json()}
+        said = request.to_json()
+        known = catalog.known_to(self.name, model)
+        for name, value in (known.sampling if known else {}).items():
+            said.setdefault(name, value)
+        use = said.pop("use_reasoning", None)
+        return reasoning.switched({"model": model, **said}, known, use)
 
     def ask(self, body: bytes, call: Call) -> Answer:
         """Send the request and read the answer, whatever its status."""

@@ -34,22 +34,21 @@ class Asked:
 
     def submission(self, *, owner: str, key: str | None, default_expires_in_s: float) -> Submission:
         """The job as `owner` submits it under `key`."""
-        request = self.request.to_json()
         return Submission(
             owner=owner,
             kind=self.kind,
             mode=self.mode,
             model=self.model,
-            request=request,
+            request=self.request,
             expires_in_s=self.expires_in_s or default_expires_in_s,
             metadata=self.metadata,
             idempotency_key=key,
-            fingerprint=self._fingerprint(request) if key else "",
+            fingerprint=self._fingerprint() if key else "",
         )
 
-    def _fingerprint(self, request: dict[str, Any]) -> str:
+    def _fingerprint(self) -> str:
         rest = {"kind": self.kind, "mode": self.mode, "model": self.model, "expires_in_s": self.expires_in_s}
-        return fingerprint({"request": request, "metadata": self.metadata, **rest})
+        return fingerprint({"request": self.request.to_json(), "metadata": self.metadata, **rest})
 
 
 #: What is checked all the same, but marshmallow's documentation has no way to write down.
