@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks import catalog, serving, settings
-from tasks.catalog import DEFAULT, SANDBOX
+from tasks.catalog import DEFAULT
 from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import Needs
@@ -63,7 +63,7 @@ class _Choice:
         for one in serving.hosted(settings.get()):
             target = serving.target(one, model)
             if target is not None and self.can(catalog.known_to(one.provider, target or one.target)):
-                return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX)
+                return Route(queue=one.queue, target=target, is_simulated=serving.is_simulated(one))
         return None
 
     def nobody(self, model: str, mode: Mode) -> Route:

@@ -57,6 +57,11 @@ def hosted(here: Settings) -> tuple[Serving, ...]:
     )
 
 
+def is_simulated(serving: Serving) -> bool:
+    """Whether its answers only pretend to be a model's."""
+    return serving.provider == SANDBOX
+
+
 def local_model(here: Settings) -> str:
     """The id of the model this machine's engine serves: the last part of a path, or the Hugging Face id itself."""
     if not here.model:

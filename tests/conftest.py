@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tasks import catalog, serving, settings
-from tasks.store import capacity, connection, due, durability, events, fleet, jobs
+from tasks.store import capacity, connection, due, durability, events, fleet, jobs, lines
 from tests.support.valkey import Valkey
 
 CACHED: list[Callable[..., Any]] = [
     settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
-    due.default, fleet.default, capacity.default, durability.default, events.waiters,
+    due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default,
 ]  # fmt: skip
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.

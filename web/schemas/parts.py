@@ -12,7 +12,7 @@ from tasks.domain.request import Text as TextPart
 from web.schemas.fields import Text
 
 MOST = 256
-URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)"
+URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)[^\u0000]*$"
 DETAILS = ("auto", "low", "high")
 
 

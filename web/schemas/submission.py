@@ -59,27 +59,14 @@ SHAPE = {
 EXAMPLE = {"prompt": "Say hello in one word.", "max_tokens": 64}
 
 
-class SubmissionSchema(Schema):
-    """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
+class SamplingSchema(Schema):
+    """What every question may say of how it is to be answered."""
 
-    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
-    mode = fields.Enum(
-        Mode,
-        by_value=Text,
-        load_default=Mode.AUTO,
-        metadata={"description": "gpu never leaves the house; api goes to the hosted provider; auto decides."},
-    )
     model = Text(load_default="default", validate=validate.Length(1, 200))
     messages = Messages()
-    prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
     max_tokens = Whole(validate=validate.Range(1, 2**31 - 1))
     temperature = Real(validate=validate.Range(0, 2))
     top_p = Real(validate=validate.Range(0, 1, min_inclusive=False), metadata={"exclusiveMinimum": 0})
-    stop = OneOrMore(most=4, longest=256)
-    seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
-    response_format = fields.Nested(ResponseFormatSchema)
-    tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
-    tool_choice = ToolChoice()
     use_reasoning = fields.Boolean(
         truthy={True},
         falsy={False},
@@ -89,6 +76,24 @@ class SubmissionSchema(Schema):
         validate=validate.Length(1, idempotency.LONGEST),
         metadata={"description": "The same as the header Idempotency-Key."},
     )
+
+
+class SubmissionSchema(SamplingSchema):
+    """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
+
+    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
+    mode = fields.Enum(
+        Mode,
+        by_value=Text,
+        load_default=Mode.AUTO,
+        metadata={"description": "gpu never leaves the house; api goes to the hosted provider; auto decides."},
+    )
+    prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
+    stop = OneOrMore(most=4, longest=256)
+    seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
+    response_format = fields.Nested(ResponseFormatSchema)
+    tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
+    tool_choice = ToolChoice()
     expires_in_s = Real(
         validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
         metadata={"exclusiveMinimum": 0, "description": "Seconds from acceptance after which the job is given up."},
