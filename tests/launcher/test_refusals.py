@@ -12,7 +12,7 @@ import pytest
 from tasks import settings
 from tasks.launcher import checks
 from tasks.launcher.terminal import LaunchError
-from tests.launcher.launched import environment, refused
+from tests.launcher.launched import FOLDER, environment, refused
 from tests.support.valkey import free_port
 
 SECRET = "hunter2"  # what must not be repeated
@@ -79,6 +79,7 @@ def test_a_data_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 def test_settings_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str
 ) -> None:
+    monkeypatch.chdir(FOLDER)
     for name, value in environment(tmp_path, changes).items():
         monkeypatch.setenv(name, value)
     settings.get.cache_clear()
