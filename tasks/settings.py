@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     max_tries: int = _env("TANDEM_MAX_TRIES", 5, ge=1)
     backoff_s: float = _env("TANDEM_BACKOFF_S", 1.0, gt=0)
     backoff_cap_s: float = _env("TANDEM_BACKOFF_CAP_S", 60.0, gt=0)
+    hold_cap_s: float = _env("TANDEM_HOLD_CAP_S", 3600.0, gt=0)
     lease_s: float = _env("TANDEM_LEASE_S", 15.0, gt=0.5)
     drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
     isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 64, ge=1)
