@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.domain.address import http_url, redis_url
 from tasks.domain.errors import TandemError
+from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.domain.keyring import Keyring
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
     gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
     call_timeout_s: float = _env("TANDEM_CALL_TIMEOUT_S", 600.0, gt=0)
     connect_timeout_s: float = _env("TANDEM_CONNECT_TIMEOUT_S", 5.0, gt=0)
-    expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0)
+    expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0, le=LONGEST_EXPIRES_IN_S)
     job_ttl_s: int = _env("TANDEM_JOB_TTL_S", 7 * 24 * 3600, gt=0)
     max_tries: int = _env("TANDEM_MAX_TRIES", 5, ge=1)
     backoff_s: float = _env("TANDEM_BACKOFF_S", 1.0, gt=0)

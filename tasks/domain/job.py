@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+#: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
+LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+
 
 class Status(StrEnum):
     """What a client sees of a job's state."""
