@@ -12,8 +12,9 @@ import structlog
 
 from tasks import process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
-from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
+from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
+from tasks.domain.provider_errors import EngineAway, EngineLost, RateLimited, TransientError
 from tasks.serving import Serving
 from tasks.store.jobs import Claim, Jobs, Message
 

@@ -6,8 +6,8 @@ import pytest
 
 from tasks import attempt, dispatch, settlement
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
-from tasks.domain.errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
 from tasks.domain.job import Job, Kind, Mode, Status, Submission
+from tasks.domain.provider_errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving

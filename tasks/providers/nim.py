@@ -7,7 +7,7 @@ import time
 from typing import Unpack
 from urllib.parse import urljoin, urlsplit
 
-from tasks.domain.errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
+from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.transport import Answer

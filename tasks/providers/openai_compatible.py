@@ -7,7 +7,7 @@ from typing import Any, Required, TypedDict, Unpack
 
 import structlog
 
-from tasks.domain.errors import ProviderError
+from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers import answers, refusals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Unpack
 
-from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
+from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers.base import Call

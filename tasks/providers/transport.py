@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
-from tasks.domain.errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
+from tasks.domain.provider_errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
 from tasks.providers.base import Call
 from tasks.providers.connection import CallAdapter, Exchange, carry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tasks.domain.errors import PaymentRequired, RateLimited
+from tasks.domain.provider_errors import PaymentRequired, RateLimited
 from tasks.providers.openrouter import OpenRouter, until_reset_s
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import BASES, HELLO, a_call, chat, openrouter
