@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import structlog
 
 from tasks import serving, settings
-from tasks.domain.errors import CallCut, PermanentError, ProviderTimeout, TransientError
+from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import PermanentError, ProviderTimeout, TransientError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers.base import DEADLINE, Call

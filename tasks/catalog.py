@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks import settings
+from tasks.settings import BadSettings
 
 OURS = Path(__file__).with_name("catalog.toml")
 PROVIDERS = ("vllm", "nim", "openrouter")
+ABILITIES = ("chat", "vision", "reasoning", "code", "embedding", "tools")
 
 #: It stands in for any of them, under the models' own ids.
 SANDBOX = "sandbox"
@@ -63,41 +65,59 @@ class Model:
         return ability in self.abilities
 
 
-def _model(entry: Mapping[str, Any]) -> Model:
-    plain = (
-        "context",
-        "most_tokens",
-        "dimensions",
-        "asymmetric",
-        "image_base64",
-        "completions",
-        "sampling",
-        "endpoints",
-    )
-    return Model(
-        id=str(entry["id"]),
-        abilities=frozenset(entry.get("abilities", ["chat"])),
-        ids={provider: str(entry[provider]) for provider in PROVIDERS if provider in entry},
-        aliases=tuple(entry.get("aliases", ())),
-        reasoning=Switch(entry["reasoning"]) if "reasoning" in entry else None,
-        **{name: entry[name] for name in plain if name in entry},
-    )
-
-
-def read(*files: Path) -> dict[str, Model]:
-    """The models of the files, by id; a later file wins. Raises OSError, tomllib.TOMLDecodeError or KeyError."""
-    found: dict[str, Model] = {}
-    for file in files:
-        for entry in tomllib.loads(file.read_text()).get("model", []):
-            found[str(entry["id"])] = _model(entry)
-    return found
+def read(file: Path) -> dict[str, Model]:
+    """The models of a file, by id. Raises OSError, and ValueError with what is wrong in it."""
+    said = tomllib.loads(file.read_text(encoding="utf-8"))
+    entries = said.pop("model", [])
+    if said or not isinstance(entries, list):
+        raise ValueError("it may hold nothing but [[model]] entries")
+    found = (_model(place, entry) for place, entry in enumerate(entries, 1))
+    return {model.id: model for model in found}
 
 
 @cache
 def models() -> dict[str, Model]:
-    """The models this installation knows, by id."""
+    """The models this installation knows, by id; the operator's own entries win. Raises BadSettings."""
     own = settings.get().catalog
-    return read(OURS, own) if own else read(OURS)
+    if own is None:
+        return read(OURS)
+    try:
+        return read(OURS) | read(own)
+    except OSError as error:
+        raise BadSettings(f"TANDEM_CATALOG is not valid: {own} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise BadSettings(f"TANDEM_CATALOG is not valid: {own}: {error}") from None
+
+
+PLAIN = ("context", "most_tokens", "dimensions", "asymmetric", "image_base64", "completions", "sampling", "endpoints")
+FIELDS = ("id", "abilities", "aliases", "reasoning", *PROVIDERS, *PLAIN)
+
+
+def _model(place: int, entry: Any) -> Model:
+    if not isinstance(entry, dict) or not _is_name(entry.get("id")):
+        raise ValueError(f"entry {place} has no id")
+    abilities = entry.get("abilities", ["chat"])
+    if not isinstance(abilities, list) or not all(one in ABILITIES for one in abilities):
+        raise ValueError(f"entry {place}: abilities must be some of {', '.join(ABILITIES)}")
+    ids = {name: entry[name] for name in PROVIDERS if name in entry}
+    for name in entry:
+        if name not in FIELDS:
+            raise ValueError(f"entry {place}: {name} is none of {', '.join(FIELDS)}")
+    for name, text in ids.items():
+        if not _is_name(text):
+            raise ValueError(f"entry {place}: {name} must be the model's name there")
+    return Model(
+        id=entry["id"],
+        abilities=frozenset(abilities),
+        ids=ids,
+        aliases=tuple(entry.get("aliases", ())),
+        reasoning=Switch(entry["reasoning"]) if "reasoning" in entry else None,
+        **{name: entry[name] for name in PLAIN if name in entry},
+    )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
 
 
 def known_to(provider: str, its_id: str) -> Model | None:

@@ -12,8 +12,9 @@ import structlog
 
 from tasks import process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
-from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
+from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
+from tasks.domain.provider_errors import EngineAway, EngineLost, RateLimited, TransientError
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
@@ -83,6 +84,11 @@ def backoff_s(tries: int, retry_after_s: float | None) -> float:
     return max(random.uniform(0.05, most), retry_after_s or 0.0)  # noqa: S311
 
 
+def hold_for_s(retry_after_s: float | None) -> float:
+    """How long a 429 holds everybody: as long as the provider asks, up to the cap; then one call asks again."""
+    return min(HOLD_S if retry_after_s is None else retry_after_s, settings.get().hold_cap_s)
+
+
 def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
     answer = outcome.completion
     usage = answer.usage.to_json() if answer.usage else None
@@ -103,7 +109,7 @@ def _expire(jobs: Jobs, claim: Claim) -> bool:
 def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
     match error:
         case RateLimited():
-            hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
+            hold_s = hold_for_s(error.retry_after_s)
             back = jobs.put_back(
                 claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s, survived=True
             )

@@ -34,6 +34,9 @@ def read_json(req: Request) -> Any:
     """The body's JSON value. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge and InvalidRequest."""
     if req.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json")
+    # JSON has no charset but this one. Another would be read as UTF-8 all the same, and be refused or misread.
+    if req.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("send application/json in UTF-8")
     if req.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without a content encoding")
     raw = req.get_data(cache=False)

@@ -10,6 +10,9 @@ from typing import Any
 
 from tasks.domain.request import ChatRequest
 
+#: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
+LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+
 
 class Status(StrEnum):
     """What a client sees of a job's state."""

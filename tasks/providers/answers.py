@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tasks.domain.errors import (
+from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
     InvalidResponse,

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import structlog
 
 from tasks import catalog
-from tasks.domain.errors import ProviderError
+from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers import answers, reasoning, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
-CONNECT_TIMEOUT_S = 5.0
+CONCURRENCY, CONNECT_TIMEOUT_S = 64, 5.0
 
 log = structlog.get_logger()
 
 
+class Access(TypedDict, total=False):
+    """How a provider is reached. Every kind of it takes these, and hands them on as they are."""
+
+    #: Ends in `/v1` or the like.
+    base_url: Required[str]
+    api_key: str | None
+    #: How many threads one instance serves.
+    concurrency: int
+    connect_timeout_s: float
+    #: In place of the usual certificate authorities.
+    ca_file: str | None
+
+
 class OpenAICompatible:
-    """A provider at `base_url` (which ends in `/v1` or the like). One instance serves `concurrency` threads.
+    """A provider at `base_url`. One instance serves `concurrency` threads.
 
     `complete` sends one request, in answer to which nothing is streamed. It raises a ProviderError as refusals.py
     and answers.py say, ConnectionLost or ProviderTimeout when there is no whole answer, or CallCut.
@@ -30,22 +42,16 @@ class OpenAICompatible:
 
     name = "openai"
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str | None = None,
-        concurrency: int = 64,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        ca_file: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
+    def __init__(self, **access: Unpack[Access]) -> None:
+        self._base_url = access["base_url"].rstrip("/")
         self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tandem"}
-        self._headers |= headers or {}
-        if api_key:
+        if api_key := access.get("api_key"):
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._transport = Transport(concurrency=concurrency, connect_timeout_s=connect_timeout_s, ca_file=ca_file)
+        self._transport = Transport(
+            concurrency=access.get("concurrency", CONCURRENCY),
+            connect_timeout_s=access.get("connect_timeout_s", CONNECT_TIMEOUT_S),
+            ca_file=access.get("ca_file"),
+        )
 
     def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
         """Answer `request` with `model`."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Unpack
 
-from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
+from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers.base import Call
-from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
+from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
 from tasks.providers.transport import Answer
 
-BASE_URL = "https://openrouter.ai/api/v1"
 #: How OpenRouter learns which application calls; it shows them in its rankings.
-REFERER, TITLE = "https://github.com/tandem-jobs/tandem", "Tandem"
+APPLICATION = {"HTTP-Referer": "https://github.com/tandem-jobs/tandem", "X-OpenRouter-Title": "Tandem"}
 FREE = ":free"
 
 
@@ -23,26 +23,9 @@ class OpenRouter(OpenAICompatible):
 
     name = "openrouter"
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str = BASE_URL,
-        allow_paid: bool = False,
-        referer: str = REFERER,
-        title: str = TITLE,
-        concurrency: int = 64,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        ca_file: str | None = None,
-    ) -> None:
-        super().__init__(
-            base_url=base_url,
-            api_key=api_key,
-            concurrency=concurrency,
-            connect_timeout_s=connect_timeout_s,
-            ca_file=ca_file,
-            headers={"HTTP-Referer": referer, "X-OpenRouter-Title": title},
-        )
+    def __init__(self, *, allow_paid: bool = False, **access: Unpack[Access]) -> None:
+        super().__init__(**access)
+        self._headers |= APPLICATION
         self._allow_paid = allow_paid
 
     def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tasks.domain.errors import ConnectionLost, EngineAway, EngineLost, ProviderError, ProviderOverloaded, Unreachable
+from tasks.domain.provider_errors import (
+    ConnectionLost,
+    EngineAway,
+    EngineLost,
+    ProviderError,
+    ProviderOverloaded,
+    Unreachable,
+)
 from tasks.domain.result import Completion
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import OpenAICompatible

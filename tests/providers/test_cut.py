@@ -9,7 +9,8 @@ from functools import partial
 
 import pytest
 
-from tasks.domain.errors import CallCut, ProviderTimeout
+from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import ProviderTimeout
 from tasks.domain.result import Completion
 from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.providers.sandbox.thread import SandboxThread

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 from tasks import settlement
 from tasks.attempt import Completed, Outcome, Refused
-from tasks.domain.errors import PermanentError
 from tasks.domain.job import Status
+from tasks.domain.provider_errors import PermanentError
 from tasks.domain.result import ChatResult, Completion
 from tasks.serving import Serving
 from tasks.store import fleet, jobs

@@ -7,8 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from tasks import dispatch
-from tasks.domain.job import Kind, Mode, Submission
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, Kind, Mode, Submission
 from tasks.domain.request import ChatRequest, Message, fingerprint
 from web import idempotency
 from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
@@ -95,7 +94,7 @@ class SubmissionSchema(SamplingSchema):
     tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
     tool_choice = ToolChoice()
     expires_in_s = Real(
-        validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
+        validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False),
         metadata={"exclusiveMinimum": 0, "description": "Seconds from acceptance after which the job is given up."},
     )
     metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
