@@ -16,6 +16,7 @@ from typing import Any, cast
 import requests
 from requests.adapters import HTTPAdapter
 
+from tests.support import trail
 from tests.support.polling import until
 from tests.support.valkey import Valkey, free_port
 
@@ -81,7 +82,7 @@ class Service:
     ) -> None:
         self.data = data
         self.valkey = Valkey(data / "valkey", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-                             *valkey_options)  # fmt: skip
+                             *trail.OPTIONS, *valkey_options)  # fmt: skip
         self._count, self._concurrency, self._worker_options = workers, concurrency, list(worker_options)
         self._port, self._sandbox_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
