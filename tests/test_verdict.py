@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from tasks.domain.job import Status
 from tasks.store import keys
-from tasks.store.jobs import Claim, Jobs, NewJob
+from tasks.store.jobs import Claim, Jobs
+from tests.store.hand import accept, claim
 from tests.support.service import Service
 from tests.support.verdict import judge
 
@@ -30,23 +30,6 @@ def store(service: Service) -> Jobs:
     return Jobs(service.valkey.client, ttl_s=60)
 
 
-def claimed(store: Jobs) -> Claim:
-    """A new job in hand."""
-    record = {"owner": "o", "kind": "chat", "mode": "api", "model": "m", "request": "{}", "metadata": "{}",
-              "queue": "api", "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-    job_id = f"job_{secrets.token_hex(8)}"
-    store.accept(NewJob(job_id=job_id, owner="o", queue="api", priority=0, idempotency_key=None, fingerprint="",
-                        expires_in_s=60, list_age_s=60, fields=record))  # fmt: skip
-    return claim(store, job_id)
-
-
-def claim(store: Jobs, job_id: str) -> Claim:
-    epoch = int(str(store.redis.hget(keys.job(job_id), "epoch")))
-    got = store.claim(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=[("api", "p", "m")])
-    assert got is not None
-    return got
-
-
 def end(service: Service, store: Jobs, held: Claim) -> None:
     """Complete the job and say so in the log, as a worker does."""
     assert store.settle(held, Status.COMPLETED, outcome="completed")
@@ -61,7 +44,7 @@ def hand_back(store: Jobs, held: Claim) -> None:
 
 
 def test_one_end_is_clean(service: Service, store: Jobs) -> None:
-    held = claimed(store)
+    held = claim(store, accept(store), "w")
     end(service, store, held)
     verdict = judge(service, [held.job_id])
     assert verdict.is_clean()
@@ -69,7 +52,7 @@ def test_one_end_is_clean(service: Service, store: Jobs) -> None:
 
 
 def test_a_second_end_is_counted(service: Service, store: Jobs) -> None:
-    held, other = claimed(store), claimed(store)
+    held, other = claim(store, accept(store), "w"), claim(store, accept(store), "w")
     end(service, store, other)
     end(service, store, held)
     hand_back(store, held)
@@ -80,7 +63,7 @@ def test_a_second_end_is_counted(service: Service, store: Jobs) -> None:
 
 
 def test_a_job_that_is_taken_up_again_after_its_end_is_counted(service: Service, store: Jobs) -> None:
-    held = claimed(store)
+    held = claim(store, accept(store), "w")
     assert store.cancel(held.job_id, "o")
     hand_back(store, held)
     assert store.put_back(held, outcome="released", reason="test") is not None
@@ -90,9 +73,9 @@ def test_a_job_that_is_taken_up_again_after_its_end_is_counted(service: Service,
 
 def test_an_end_by_an_attempt_that_had_lost_the_job_is_counted(service: Service, store: Jobs) -> None:
     """Written once only, but over the head of the attempt that held the job."""
-    held = claimed(store)
+    held = claim(store, accept(store), "w")
     assert store.put_back(held, outcome="released", reason="test") is not None
-    newest = claim(store, held.job_id)
+    newest = claim(store, held.job_id, "w")
     hand_back(store, held)
     end(service, store, held)
     verdict = judge(service, [held.job_id])
@@ -102,6 +85,6 @@ def test_an_end_by_an_attempt_that_had_lost_the_job_is_counted(service: Service,
 
 
 def test_an_unfinished_job_is_lost(service: Service, store: Jobs) -> None:
-    verdict = judge(service, [claimed(store).job_id])
+    verdict = judge(service, [claim(store, accept(store), "w").job_id])
     assert verdict.lost == 1
     assert not verdict.is_clean()
