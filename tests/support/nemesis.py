@@ -50,6 +50,16 @@ def kill_a_worker(service: Service) -> Callable[[random.Random], None]:
     return harm
 
 
+def restart_redis(service: Service) -> Callable[[random.Random], None]:
+    """kill -9 of Redis, and a start on the same data."""
+
+    def harm(_chance: random.Random) -> None:
+        service.valkey.kill()
+        service.valkey.start()
+
+    return harm
+
+
 def submit_for(service: Service, seconds: float, *, count: int, **body: Any) -> list[str]:
     """Submit `count` jobs spread over so many seconds, from four threads; the ids of those accepted."""
     ids: list[str] = []
