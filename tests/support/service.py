@@ -27,7 +27,7 @@ class Supervised:
     """A process that is started again whenever it exits, as a supervisor would."""
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
-        self._command, self._env, self._log = list(command), dict(env), log
+        self._command, self._env, self.log = list(command), dict(env), log
         self.exits: list[int] = []
         self._stopping = threading.Event()
         self._spawn()
@@ -35,7 +35,7 @@ class Supervised:
         self._keeper.start()
 
     def _spawn(self) -> None:
-        with self._log.open("ab") as out:
+        with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._env, stdout=out, stderr=out, start_new_session=True
             )
