@@ -110,6 +110,8 @@ def _check_record(record: dict[str, str], seen: Seen) -> None:
     assert (record["phase"] == "") == (record["status"] != "pending"), f"{record['status']}, {record['phase']!r}"
     assert int(record["epoch"]) >= seen.epoch, "an epoch went back"
     seen.epoch = int(record["epoch"])
+    if record["status"] == "pending":
+        assert all(claim.fence < seen.epoch for claim in seen.claims), "given up without a new epoch"
     assert seen.holder in (None, seen.epoch), "the holder's fence is not the record's"
     assert (record.get("error_code") == "quarantined") == seen.quarantined
     if not seen.is_over:
