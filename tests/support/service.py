@@ -16,6 +16,7 @@ from typing import Any, cast
 import requests
 from requests.adapters import HTTPAdapter
 
+from tasks.engine.traces import Traces
 from tests.support import trail
 from tests.support.polling import until
 from tests.support.valkey import Valkey, free_port
@@ -123,6 +124,8 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in (*self.workers, *self._others):
             process.end()
+        for noted in self.data.rglob("engine.json"):
+            Traces(noted.parent).clear()  # a worker that is killed cannot clear up after its engine
         self.valkey.stop()
 
     def run_web(self, **env: str) -> Supervised:
