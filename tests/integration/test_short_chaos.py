@@ -48,7 +48,8 @@ def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
     """As after a lost connection: alive, slots free, the queue not empty, and nothing is popped."""
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
         client = Celery(broker=service.valkey.url)
-        assert client.control.cancel_consumer("api", reply=True, timeout=5, limit=1)
+        # A worker says hello before it listens for commands.
+        until(lambda: client.control.cancel_consumer("api", reply=True, timeout=1, limit=1), within_s=20)
         ids = [service.submit(f"job {n}") for n in range(10)]
         wait_for_all(service, ids, within_s=40)
         assert judge(service, ids).by_status == {"completed": 10}
