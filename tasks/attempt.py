@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from tasks import serving, settings
+from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut
+from tasks.domain.job import Kind
 from tasks.domain.provider_errors import PermanentError, ProviderTimeout, TransientError
-from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
 from tasks.providers.base import DEADLINE, Call
 from tasks.serving import Serving
@@ -31,7 +33,7 @@ class InternalError(TransientError):
 class Completed:
     """The provider answered."""
 
-    completion: Completion
+    completion: Completion[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,10 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
     try:
         provider = serving.provider(by.provider, by.base_url)
-        return Completed(completion=provider.complete(claim.target, ChatRequest.from_json(dict(claim.request)), call))
+        request = Kind(claim.kind).read(claim.request)
+        if isinstance(request, EmbeddingRequest):
+            return Completed(completion=provider.embed(claim.target, request, call))
+        return Completed(completion=provider.complete(claim.target, request, call))
     except CallCut as cut:
         return outcome_of_cut(claim, cut.why)
     except TransientError as error:

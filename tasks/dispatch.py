@@ -22,7 +22,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
     """
     here = settings.get()
-    route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of_chat(asked.request))
+    route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tasks.catalog import Model, Switch
 from tasks.domain.errors import InvalidRequest
+from tasks.domain.job import Request
 from tasks.domain.request import ChatRequest, Image, Text
 
 #: No tokenizer's tokens are longer than this many characters on average; a text is certainly too long for a model only
@@ -22,6 +23,20 @@ class Needs:
     use_reasoning: bool | None = None
     max_tokens: int = 0
     characters: int = 0
+    input_type: bool = True
+    dimensions: int = 0
+
+    @classmethod
+    def of(cls, request: Request) -> Needs:
+        """What a request needs."""
+        if isinstance(request, ChatRequest):
+            return cls.of_chat(request)
+        return cls(
+            ability="embedding",
+            input_type=request.input_type is not None,
+            dimensions=request.dimensions or 0,
+            characters=max(map(len, request.input)) if request.truncate in (None, "NONE") else 0,
+        )
 
     @classmethod
     def of_chat(cls, request: ChatRequest) -> Needs:
@@ -49,10 +64,20 @@ class Needs:
             (self.vision and not model.can("vision"), "messages", "takes no images"),
             (self.use_reasoning is True and not model.can("reasoning"), "use_reasoning", "does not reason"),
             (self.use_reasoning is False and model.reasoning is Switch.ALWAYS, "use_reasoning", "always reasons"),
+            (
+                model.asymmetric and not self.input_type,
+                "input_type",
+                "needs to know whether a text is query or passage",
+            ),
+            (
+                bool(model.dimensions) and self.dimensions > (model.dimensions or 0),
+                "dimensions",
+                f"makes vectors of {model.dimensions} numbers at the most",
+            ),
             (bool(most) and self.max_tokens > (most or 0), "max_tokens", f"answers with {most} tokens at the most"),
             (
                 bool(model.context) and self.characters > LONGEST_TOKEN * (model.context or 0),
-                "messages",
+                "input" if self.ability == "embedding" else "messages",
                 f"has a context of {model.context} tokens, which this cannot fit",
             ),
         ]

@@ -10,8 +10,9 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from web import errors
-from web.schemas import chat, messages, submission, tools
+from web.schemas import chat, messages, requests, submission, tools
 from web.schemas.fields import NO_NUL
+from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.parts import ImagePartSchema, TextPartSchema
 from web.schemas.problem import ProblemSchema
 from web.schemas.tools import NamedToolSchema
@@ -25,11 +26,17 @@ DESCRIPTION = (
 SHAPES = {
     "Message": messages.SHAPE,
     "ResponseFormat": tools.SHAPE,
-    "Submission": submission.SHAPE,
+    "Submission": requests.SHAPE,
     "Chat": chat.SHAPE,
 }
 #: Schemas that are named in others by their reference only.
-UNNAMED = {"TextPart": TextPartSchema, "ImagePart": ImagePartSchema, "NamedTool": NamedToolSchema}
+UNNAMED = {
+    "Result": ResultSchema,
+    "EmbeddingResult": EmbeddingResultSchema,
+    "TextPart": TextPartSchema,
+    "ImagePart": ImagePartSchema,
+    "NamedTool": NamedToolSchema,
+}
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 #: The only ways an answer may end; anything else is not an answer.
 FINISHED = frozenset({"stop", "length", "tool_calls"})
@@ -49,9 +49,24 @@ class ChatResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
+class EmbeddingResult:
+    """One vector per text, in the order of the texts, all of `dimensions` numbers."""
+
+    embeddings: tuple[tuple[float, ...], ...]
+    dimensions: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as the API shows it."""
+        return {"embeddings": [list(one) for one in self.embeddings], "dimensions": self.dimensions}
+
+
+Result = TypeVar("Result", ChatResult, EmbeddingResult, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion(Generic[Result]):
     """One finished model call: the answer, what it took, and which model gave it."""
 
-    result: ChatResult
+    result: Result
     usage: Usage | None
     model: str

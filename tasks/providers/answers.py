@@ -28,7 +28,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     return value
 
 
-def completion(body: dict[str, Any], *, model: str) -> Completion:
+def completion(body: dict[str, Any], *, model: str) -> Completion[ChatResult]:
     """The answer in a chat completion; `model` is what was asked for, should the body not name one.
 
     An answer is one that ended by itself (stop, length, tool_calls) and says something. What is none raises

@@ -29,9 +29,9 @@ class NIM(OpenAICompatible):
         super().__init__(**access)
         self._nvcf_url = nvcf_url.rstrip("/")
 
-    def ask(self, body: bytes, call: Call) -> Answer:
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
         """Send the request and wait for its answer, however NVIDIA delivers it."""
-        answer = super().ask(body, call)
+        answer = super().ask(path, body, call)
         if answer.status == 202:
             answer = self._poll(answer, call)
         if answer.status == 302:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Required, TypedDict, Unpack
 
 import structlog
 
 from tasks import catalog
+from tasks.catalog import Model
+from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
-from tasks.providers import answers, reasoning, refusals
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
+from tasks.providers import answers, base_models, embeddings, reasoning, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
 CONCURRENCY, CONNECT_TIMEOUT_S = 64, 5.0
+#: Texts per call. NVIDIA's endpoints take more of some models and fewer of others.
+EMBEDDING_BATCH = 64
 
 log = structlog.get_logger()
 
@@ -29,6 +34,8 @@ class Access(TypedDict, total=False):
     #: How many threads one instance serves.
     concurrency: int
     connect_timeout_s: float
+    #: How many texts one embeddings call carries.
+    embedding_batch: int
     #: In place of the usual certificate authorities.
     ca_file: str | None
 
@@ -47,33 +54,55 @@ class OpenAICompatible:
         self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tandem"}
         if api_key := access.get("api_key"):
             self._headers["Authorization"] = f"Bearer {api_key}"
+        self._embedding_batch = access.get("embedding_batch", EMBEDDING_BATCH)
         self._transport = Transport(
             concurrency=access.get("concurrency", CONCURRENCY),
             connect_timeout_s=access.get("connect_timeout_s", CONNECT_TIMEOUT_S),
             ca_file=access.get("ca_file"),
         )
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`."""
-        body = json.dumps(self.payload(model, request)).encode()
-        answer = self.ask(body, call)
-        if answer.status != 200:
-            self._note(answer, model, call)
-            raise self.refusal(answer, model)
-        return self.read(answer, model)
-
-    def payload(self, model: str, request: ChatRequest) -> dict[str, Any]:
-        """What is asked, as JSON values."""
-        said = request.to_json()
         known = catalog.known_to(self.name, model)
-        for name, value in (known.sampling if known else {}).items():
-            said.setdefault(name, value)
+        if known is not None and known.completions:
+            body = self._asked("/completions", base_models.payload(model, request), call)
+            return answers.completion(base_models.as_chat(body), model=model)
+        url = known.endpoints.get(self.name) if known else None
+        body = self._asked(url or "/chat/completions", self.payload(model, request, known), call)
+        return answers.completion(body, model=model)
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """Turn texts into vectors; many of them in several calls, one after another, within `call`'s one time."""
+        runs = list(embeddings.split(request.input, self._embedding_batch))
+        bodies = [self._asked("/embeddings", self.embedding_payload(model, run, request), call) for run in runs]
+        vectors = [embeddings.vectors(body, count=len(run)) for run, body in zip(runs, bodies, strict=True)]
+        return embeddings.joined(vectors, bodies, model=model)
+
+    def payload(self, model: str, request: ChatRequest, known: Model | None) -> dict[str, Any]:
+        """What is asked, as JSON values."""
+        said = {**(known.sampling if known else {}), **request.to_json()}
         use = said.pop("use_reasoning", None)
         return reasoning.switched({"model": model, **said}, known, use)
 
-    def ask(self, body: bytes, call: Call) -> Answer:
-        """Send the request and read the answer, whatever its status."""
-        url = f"{self._base_url}/chat/completions"
+    def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
+        """What is asked of some of the texts, as JSON values."""
+        return {"model": model, "encoding_format": "float", **request.to_json(), "input": list(texts)}
+
+    def _asked(self, path: str, payload: dict[str, Any], call: Call) -> dict[str, Any]:
+        """The JSON object of an answer with status 200. One that says that it is an error is refused like any other."""
+        model = str(payload["model"])
+        answer = self.ask(path, json.dumps(payload).encode(), call)
+        if answer.status != 200:
+            self._note(answer, model, call)
+            raise self.refusal(answer, model)
+        body = answers.parsed(answer.body)
+        if refused := error_in_success(body):
+            raise self.refusal(refused, model)
+        return body
+
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
+        """Send a request to a path of the provider's, or to a URL, and read the answer, whatever its status."""
+        url = path if "://" in path else self._base_url + path
         return self._transport.send("POST", url, headers=self.headers(call), body=body, call=call)
 
     def headers(self, call: Call) -> dict[str, str]:
@@ -83,13 +112,6 @@ class OpenAICompatible:
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """What an answer with another status than 200 means."""
         return refusals.refusal(answer, provider=self.name, model=model)
-
-    def read(self, answer: Answer, model: str) -> Completion:
-        """The completion in an answer with status 200, which may also hold an error."""
-        body = answers.parsed(answer.body)
-        if refused := error_in_success(body):
-            raise self.refusal(refused, model)
-        return answers.completion(body, model=model)
 
     def _note(self, answer: Answer, model: str, call: Call) -> None:
         if answer.status in refusals.ABOUT_ACCOUNT:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Unpack
 
+from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
@@ -28,11 +29,19 @@ class OpenRouter(OpenAICompatible):
         self._headers |= APPLICATION
         self._allow_paid = allow_paid
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`, if that costs nothing or may cost."""
+        self._raise_if_paid(model)
+        return super().complete(model, request, call)
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """Turn texts into vectors, if that costs nothing or may cost."""
+        self._raise_if_paid(model)
+        return super().embed(model, request, call)
+
+    def _raise_if_paid(self, model: str) -> None:
         if not (self._allow_paid or model.endswith(FREE)):
             raise PaymentRequired(f"model {model!r} is a paid variant, and paid models are not allowed here")
-        return super().complete(model, request, call)
 
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.provider_errors import (
     ConnectionLost,
     EngineAway,
@@ -10,13 +15,18 @@ from tasks.domain.provider_errors import (
     ProviderOverloaded,
     Unreachable,
 )
-from tasks.domain.result import Completion
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import OpenAICompatible
 from tasks.providers.transport import Answer
 
-#: vLLM's queue is full (--max-num-queued-reqs): the engine lives.
+#: What vLLM says when its queue is full (--max-num-queued-reqs).
 QUEUE_FULL = 503
+
+
+class QueueFull(ProviderOverloaded):
+    """The engine lives, and takes no more at the moment."""
 
 
 class VLLM(OpenAICompatible):
@@ -26,10 +36,10 @@ class VLLM(OpenAICompatible):
 
     name = "vllm"
 
-    def ask(self, body: bytes, call: Call) -> Answer:
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
         """Send the request. Raises EngineLost or EngineAway where others say ConnectionLost."""
         try:
-            return super().ask(body, call)
+            return super().ask(path, body, call)
         except Unreachable as error:
             raise EngineAway(error.message) from error
         except ConnectionLost as error:
@@ -40,11 +50,36 @@ class VLLM(OpenAICompatible):
         error = super().refusal(answer, model)
         if answer.status >= 500 and answer.status != QUEUE_FULL:
             return EngineLost("the engine died or is going down")
-        return error
+        return QueueFull(error.message) if answer.status == QUEUE_FULL else error
 
-    def read(self, answer: Answer, model: str) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """The completion. Raises EngineLost when it is not whole."""
-        try:
-            return super().read(answer, model)
-        except (ConnectionLost, ProviderOverloaded) as error:
-            raise EngineLost(error.message) from error
+        with whole():
+            return super().complete(model, request, call)
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """The vectors. Raises EngineLost when the answer is not whole."""
+        with whole():
+            return super().embed(model, request, call)
+
+    def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
+        """vLLM's own words for a text that is too long; its models have no two sides of a search."""
+        said = super().embedding_payload(model, texts, request)
+        said.pop("input_type", None)
+        if said.pop("truncate", "NONE") != "NONE":
+            said |= {
+                "truncate_prompt_tokens": -1,
+                "truncation_side": "left" if request.truncate == "START" else "right",
+            }
+        return said
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Raise EngineLost in place of what an engine's death looks like in an answer."""
+    try:
+        yield
+    except QueueFull:
+        raise
+    except (ConnectionLost, ProviderOverloaded) as error:
+        raise EngineLost(error.message) from error

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, fields, post_load, validate
 
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, Kind, Mode, Submission
-from tasks.domain.request import ChatRequest, Message, fingerprint
+from tasks.domain.embedding import InputType, Truncate
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, Kind, Mode, Request, Submission
+from tasks.domain.request import fingerprint
 from web import idempotency
+from web.schemas import requests
 from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
 from web.schemas.messages import Messages
 from web.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
 
 INT64 = 2**63 - 1
+#: Of a list of texts to embed, and of each of them.
+MOST_TEXTS, LONGEST_TEXT = 2048, 1_000_000
 #: Of a name in `metadata`.
 LONGEST_NAME = 64
 
@@ -26,7 +30,7 @@ class Asked:
     kind: Kind
     mode: Mode
     model: str
-    request: ChatRequest
+    request: Request
     expires_in_s: float | None
     metadata: dict[str, str]
     idempotency_key: str | None
@@ -50,11 +54,6 @@ class Asked:
         return fingerprint({"request": self.request.to_json(), "metadata": self.metadata, **rest})
 
 
-#: What is checked all the same, but marshmallow's documentation has no way to write down.
-SHAPE = {
-    "oneOf": [{"required": ["messages"]}, {"required": ["prompt"]}],
-    "dependentRequired": {"tool_choice": ["tools"]},
-}
 EXAMPLE = {"prompt": "Say hello in one word.", "max_tokens": 64}
 
 
@@ -78,7 +77,10 @@ class SamplingSchema(Schema):
 
 
 class SubmissionSchema(SamplingSchema):
-    """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
+    """A job to be done.
+
+    A chat is given as `messages` or, for a single question, as `prompt`; an embedding (kind embedding) as `input`.
+    """
 
     kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
     mode = fields.Enum(
@@ -93,6 +95,18 @@ class SubmissionSchema(SamplingSchema):
     response_format = fields.Nested(ResponseFormatSchema)
     tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
     tool_choice = ToolChoice()
+    input = OneOrMore(most=MOST_TEXTS, longest=LONGEST_TEXT, metadata={"description": "Texts to embed, in order."})
+    input_type = fields.String(
+        validate=validate.OneOf(get_args(InputType)),
+        metadata={"description": "Which side of a search the texts are on. Asymmetric models must be told."},
+    )
+    truncate = fields.String(
+        validate=validate.OneOf(get_args(Truncate)),
+        metadata={
+            "description": "Where a text that is too long is cut. NONE, which is the default, makes it an error."
+        },
+    )
+    dimensions = Whole(validate=validate.Range(1, 65_536))
     expires_in_s = Real(
         validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False),
         metadata={"exclusiveMinimum": 0, "description": "Seconds from acceptance after which the job is given up."},
@@ -104,18 +118,4 @@ class SubmissionSchema(SamplingSchema):
         """The body as a value."""
         head = {name: loaded.pop(name) for name in ("kind", "mode", "model", "metadata")}
         keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
-        loaded["tools"] = tuple(loaded.get("tools", ()))
-        if "tool_choice" in loaded and not loaded["tools"]:
-            raise ValidationError("There are no tools to choose from.", "tool_choice")
-        messages = _conversation(loaded.pop("messages", None), loaded.pop("prompt", None))
-        return Asked(request=ChatRequest(messages=messages, **loaded), **head, **keys)
-
-
-def _conversation(messages: tuple[Message, ...] | None, prompt: str | None) -> tuple[Message, ...]:
-    if messages is not None and prompt is not None:
-        raise ValidationError("Give messages or prompt, not both.", "prompt")
-    if messages is not None:
-        return messages
-    if prompt is None:
-        raise ValidationError("Give messages or prompt.", "messages")
-    return (Message(role="user", content=prompt),)
+        return Asked(request=requests.read(head["kind"], head["model"], loaded), **head, **keys)
