@@ -19,7 +19,6 @@ from tasks.domain.keyring import Keyring
 #: Docker and Kubernetes mount secrets here, one file per variable.
 SECRETS = Path("/run/secrets")
 
-
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
 LogFormat = Annotated[Literal["console", "json"], BeforeValidator(str.lower)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
@@ -27,7 +26,7 @@ HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
 class BadSettings(TandemError):
-    """A variable cannot be used. The message is one sentence that names it, and never says its value."""
+    """A variable cannot be used. The message is one sentence that names it, and says nothing that may be secret."""
 
 
 def _env(name: str, default: Any, **bounds: Any) -> Any:
