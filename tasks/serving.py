@@ -11,6 +11,7 @@ from tasks import settings
 from tasks.catalog import DEFAULT, SANDBOX, models
 from tasks.providers.base import Provider
 from tasks.providers.nim import NIM
+from tasks.providers.openai_compatible import Access
 from tasks.providers.openrouter import OpenRouter
 from tasks.providers.sandbox_client import SandboxClient
 from tasks.providers.vllm import VLLM
@@ -86,29 +87,31 @@ def target(serving: Serving, model: str) -> str | None:
     return known.ids.get(serving.provider) if known else None
 
 
-def _secret(value: str) -> str | None:
-    return value or None
+def _access(here: Settings, base_url: str, *, api_key: str = "", concurrency: int) -> Access:
+    return Access(
+        base_url=base_url,
+        api_key=api_key or None,
+        concurrency=concurrency,
+        connect_timeout_s=here.connect_timeout_s,
+        embedding_batch=here.embedding_batch,
+    )
+
+
+def _nim(here: Settings, url: str) -> Provider:
+    key = here.nvidia_api_key.get_secret_value()
+    return NIM(nvcf_url=here.nvcf_base_url, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
+
+
+def _openrouter(here: Settings, url: str) -> Provider:
+    key = here.openrouter_api_key.get_secret_value()
+    return OpenRouter(allow_paid=here.allow_paid, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
 
 
 MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
-    "nim": lambda s, url: NIM(
-        base_url=url,
-        api_key=_secret(s.nvidia_api_key.get_secret_value()),
-        nvcf_url=s.nvcf_base_url,
-        concurrency=s.api_concurrency,
-        connect_timeout_s=s.connect_timeout_s,
-    ),
-    "openrouter": lambda s, url: OpenRouter(
-        base_url=url,
-        api_key=s.openrouter_api_key.get_secret_value(),
-        allow_paid=s.allow_paid,
-        concurrency=s.api_concurrency,
-        connect_timeout_s=s.connect_timeout_s,
-    ),
-    SANDBOX: lambda s, url: SandboxClient(
-        base_url=url, concurrency=s.api_concurrency, connect_timeout_s=s.connect_timeout_s
-    ),
-    LOCAL: lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),
+    "nim": _nim,
+    "openrouter": _openrouter,
+    SANDBOX: lambda here, url: SandboxClient(**_access(here, url, concurrency=here.api_concurrency)),
+    LOCAL: lambda here, url: VLLM(**_access(here, url, concurrency=here.gpu_concurrency)),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Required, TypedDict, Unpack
 
 import structlog
@@ -65,18 +66,27 @@ class OpenAICompatible:
         """Answer `request` with `model`."""
         known = catalog.known_to(self.name, model)
         if known is not None and known.completions:
-            body = self._asked("/completions", base_models.payload(model, request), call)
-            return answers.completion(base_models.as_chat(body), model=model)
+            answer = self._answered("/completions", base_models.payload(model, request), call)
+            with self.reading():
+                return answers.completion(base_models.as_chat(self._body(answer, model)), model=model)
         url = known.endpoints.get(self.name) if known else None
-        body = self._asked(url or "/chat/completions", self.payload(model, request, known), call)
-        return answers.completion(body, model=model)
+        answer = self._answered(url or "/chat/completions", self.payload(model, request, known), call)
+        with self.reading():
+            return answers.completion(self._body(answer, model), model=model)
 
     def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
         """Turn texts into vectors; many of them in several calls, one after another, within `call`'s one time."""
-        runs = list(embeddings.split(request.input, self._embedding_batch))
-        bodies = [self._asked("/embeddings", self.embedding_payload(model, run, request), call) for run in runs]
-        vectors = [embeddings.vectors(body, count=len(run)) for run, body in zip(runs, bodies, strict=True)]
+        bodies, vectors = [], []
+        for run in embeddings.split(request.input, self._embedding_batch):
+            answer = self._answered("/embeddings", self.embedding_payload(model, run, request), call)
+            with self.reading():
+                bodies.append(self._body(answer, model))
+                vectors.append(embeddings.vectors(bodies[-1], count=len(run)))
         return embeddings.joined(vectors, bodies, model=model)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Around the judging of an answer with status 200: what its faults mean at this provider."""
+        return nullcontext()
 
     def payload(self, model: str, request: ChatRequest, known: Model | None) -> dict[str, Any]:
         """What is asked, as JSON values."""
@@ -88,13 +98,17 @@ class OpenAICompatible:
         """What is asked of some of the texts, as JSON values."""
         return {"model": model, "encoding_format": "float", **request.to_json(), "input": list(texts)}
 
-    def _asked(self, path: str, payload: dict[str, Any], call: Call) -> dict[str, Any]:
-        """The JSON object of an answer with status 200. One that says that it is an error is refused like any other."""
-        model = str(payload["model"])
+    def _answered(self, path: str, payload: dict[str, Any], call: Call) -> Answer:
+        """The answer, if it has status 200."""
         answer = self.ask(path, json.dumps(payload).encode(), call)
         if answer.status != 200:
+            model = str(payload["model"])
             self._note(answer, model, call)
             raise self.refusal(answer, model)
+        return answer
+
+    def _body(self, answer: Answer, model: str) -> dict[str, Any]:
+        """The JSON object of an answer. One that says that it is an error is refused like any other."""
         body = answers.parsed(answer.body)
         if refused := error_in_success(body):
             raise self.refusal(refused, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tasks.domain.embedding import EmbeddingRequest
@@ -15,18 +15,12 @@ from tasks.domain.provider_errors import (
     ProviderOverloaded,
     Unreachable,
 )
-from tasks.domain.request import ChatRequest
-from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import OpenAICompatible
 from tasks.providers.transport import Answer
 
-#: What vLLM says when its queue is full (--max-num-queued-reqs).
+#: vLLM's queue is full (--max-num-queued-reqs): the engine lives.
 QUEUE_FULL = 503
-
-
-class QueueFull(ProviderOverloaded):
-    """The engine lives, and takes no more at the moment."""
 
 
 class VLLM(OpenAICompatible):
@@ -50,17 +44,11 @@ class VLLM(OpenAICompatible):
         error = super().refusal(answer, model)
         if answer.status >= 500 and answer.status != QUEUE_FULL:
             return EngineLost("the engine died or is going down")
-        return QueueFull(error.message) if answer.status == QUEUE_FULL else error
+        return error
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
-        """The completion. Raises EngineLost when it is not whole."""
-        with whole():
-            return super().complete(model, request, call)
-
-    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
-        """The vectors. Raises EngineLost when the answer is not whole."""
-        with whole():
-            return super().embed(model, request, call)
+    def reading(self) -> AbstractContextManager[None]:
+        """An answer that is not whole is a dying engine's."""
+        return whole()
 
     def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
         """vLLM's own words for a text that is too long; its models have no two sides of a search."""
@@ -79,7 +67,5 @@ def whole() -> Iterator[None]:
     """Raise EngineLost in place of what an engine's death looks like in an answer."""
     try:
         yield
-    except QueueFull:
-        raise
     except (ConnectionLost, ProviderOverloaded) as error:
         raise EngineLost(error.message) from error

@@ -60,7 +60,7 @@ def _conversation(messages: tuple[Message, ...] | None, prompt: str | None) -> t
 
 
 def _embedding(model: str, said: dict[str, Any]) -> EmbeddingRequest:
-    if not said.get("input"):
+    if "input" not in said:
         raise ValidationError("Missing data for required field.", "input")
     if model == "default":
         # What `default` means differs by queue and by the day, and vectors of two models cannot be compared.

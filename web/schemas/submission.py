@@ -95,7 +95,9 @@ class SubmissionSchema(SamplingSchema):
     response_format = fields.Nested(ResponseFormatSchema)
     tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
     tool_choice = ToolChoice()
-    input = OneOrMore(most=MOST_TEXTS, longest=LONGEST_TEXT, metadata={"description": "Texts to embed, in order."})
+    input = OneOrMore(
+        least=1, most=MOST_TEXTS, longest=LONGEST_TEXT, metadata={"description": "Texts to embed, in order."}
+    )
     input_type = fields.String(
         validate=validate.OneOf(get_args(InputType)),
         metadata={"description": "Which side of a search the texts are on. Asymmetric models must be told."},
