@@ -14,7 +14,15 @@ from tasks import process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
-from tasks.domain.provider_errors import EngineAway, EngineLost, RateLimited, TransientError
+from tasks.domain.provider_errors import (
+    EngineAway,
+    EngineLost,
+    ProviderError,
+    RateLimited,
+    ReasoningExhausted,
+    TransientError,
+)
+from tasks.domain.result import Usage
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
@@ -39,7 +47,7 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))
         case Refused(error=error):
-            owned = patiently(lambda: fail(jobs, claim, error.code, error.message))
+            owned = patiently(lambda: fail(jobs, claim, error.code, error.message, _usage_of(error)))
         case Expired():
             owned = patiently(lambda: _expire(jobs, claim))
         case Postponed(error=error):
@@ -71,10 +79,16 @@ def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
     return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
-def fail(jobs: Jobs, claim: Claim, code: str, message: str) -> bool:
-    """Settle a job as failed. False when it is not ours any more."""
+def fail(jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None) -> bool:
+    """Settle a job as failed, with what was spent on it all the same. False when it is not ours any more."""
     fields = {"error_code": code, "error_message": message}
-    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, fields=fields)
+    spent = {"usage": usage.to_json()} if usage else {}
+    fields |= {name: json.dumps(value) for name, value in spent.items()}
+    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, attempt=spent, fields=fields)
+
+
+def _usage_of(error: ProviderError) -> Usage | None:
+    return error.usage if isinstance(error, ReasoningExhausted) else None
 
 
 def backoff_s(tries: int, retry_after_s: float | None) -> float:

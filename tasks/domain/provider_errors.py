@@ -12,6 +12,7 @@ ProviderError
 from __future__ import annotations
 
 from tasks.domain.errors import TandemError
+from tasks.domain.result import Usage
 
 
 class ProviderError(TandemError):
@@ -134,6 +135,10 @@ class InvalidResponse(PermanentError):
 
 
 class ReasoningExhausted(PermanentError):
-    """The token budget ran out while the model was still thinking; there is no answer."""
+    """The token budget ran out while the model was still thinking; there is no answer, but `usage` was spent."""
 
     code = "reasoning_exhausted"
+
+    def __init__(self, message: str, *, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage

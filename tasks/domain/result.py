@@ -23,10 +23,24 @@ class Usage:
         """The usage as the API shows it; counts the provider did not tell are left out."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; a count that one of them does not tell is the other's."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            cached_tokens=_sum(self.cached_tokens, other.cached_tokens),
+            reasoning_tokens=_sum(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Usage:
         """The inverse of `to_json`."""
         return cls(**body)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,9 @@ def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
         return
     thought = bool(result.reasoning) or bool(usage and usage.reasoning_tokens)
     if result.finish_reason == "length" and thought:
-        raise ReasoningExhausted("the token budget ran out while the model was still thinking; raise max_tokens")
+        raise ReasoningExhausted(
+            "the token budget ran out while the model was still thinking; raise max_tokens", usage=usage
+        )
     if result.content is None:
         raise InvalidResponse("the provider sent an answer without content")
 

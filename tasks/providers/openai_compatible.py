@@ -91,6 +91,7 @@ class OpenAICompatible:
     def payload(self, model: str, request: ChatRequest, known: Model | None) -> dict[str, Any]:
         """What is asked, as JSON values."""
         said = {**(known.sampling if known else {}), **request.to_json()}
+        said.pop("retry_exhausted", None)
         use = said.pop("use_reasoning", None)
         return reasoning.switched({"model": model, **said}, known, use)
 

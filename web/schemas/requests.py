@@ -12,7 +12,7 @@ from tasks.domain.request import ChatRequest, Message
 
 CHATS = (
     *("messages", "prompt", "max_tokens", "temperature", "top_p", "stop", "seed"),
-    *("response_format", "tools", "tool_choice", "use_reasoning"),
+    *("response_format", "tools", "tool_choice", "use_reasoning", "retry_exhausted"),
 )
 EMBEDDINGS = ("input", "input_type", "truncate", "dimensions")
 FIELDS = {Kind.CHAT: CHATS, Kind.EMBEDDING: EMBEDDINGS}

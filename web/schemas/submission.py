@@ -95,6 +95,11 @@ class SubmissionSchema(SamplingSchema):
     response_format = fields.Nested(ResponseFormatSchema)
     tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
     tool_choice = ToolChoice()
+    retry_exhausted = fields.Boolean(
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Ask once more, with more tokens, when they ran out while the model thought."},
+    )
     input = OneOrMore(
         least=1, most=MOST_TEXTS, longest=LONGEST_TEXT, metadata={"description": "Texts to embed, in order."}
     )
