@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
 from tasks import serving, settings
-from tasks.domain.errors import CallCut, PermanentError, ProviderTimeout, TransientError
+from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.errors import CallCut
+from tasks.domain.job import Kind
+from tasks.domain.provider_errors import PermanentError, ProviderTimeout, ReasoningExhausted, TransientError
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
-from tasks.providers.base import DEADLINE, Call
+from tasks.domain.result import ChatResult, Completion
+from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 
@@ -30,7 +34,7 @@ class InternalError(TransientError):
 class Completed:
     """The provider answered."""
 
-    completion: Completion
+    completion: Completion[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,10 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
     try:
         provider = serving.provider(by.provider, by.base_url)
-        return Completed(completion=provider.complete(claim.target, ChatRequest.from_json(dict(claim.request)), call))
+        request = Kind(claim.kind).read(claim.request)
+        if isinstance(request, EmbeddingRequest):
+            return Completed(completion=provider.embed(claim.target, request, call))
+        return Completed(completion=_complete(provider, claim.target, request, call))
     except CallCut as cut:
         return outcome_of_cut(claim, cut.why)
     except TransientError as error:
@@ -96,3 +103,14 @@ def outcome_of_cut(claim: Claim, why: str) -> Expired | Postponed | Cut:
     if claim.left_s <= settings.get().call_timeout_s + DEADLINE_SLACK_S:
         return Expired()
     return Postponed(error=ProviderTimeout(f"no answer within {settings.get().call_timeout_s:g} s"))
+
+
+def _complete(provider: Provider, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
+    try:
+        return provider.complete(model, request, call)
+    except ReasoningExhausted as error:
+        if not request.retry_exhausted or error.usage is None:
+            raise
+        spent = error.usage
+    again = provider.complete(model, request.with_more(spent.completion_tokens), call)
+    return replace(again, usage=spent + again.usage if again.usage else spent)

@@ -12,10 +12,14 @@ from typing import Any
 
 from tasks import settings
 from tasks.catalog_file import DEFAULT, PROVIDERS, CatalogError, entries
+from tasks.settings import BadSettings
 
 __all__ = ["DEFAULT", "PROVIDERS", "CatalogError", "Model", "Switch", "find", "models", "names", "near", "read"]
 
 OURS = Path(__file__).with_name("catalog.toml")
+
+#: It stands in for any of the providers, under the models' own ids.
+SANDBOX = "sandbox"
 
 
 class Switch(StrEnum):
@@ -87,9 +91,12 @@ def read(*files: Path) -> dict[str, Model]:
 
 @cache
 def models() -> dict[str, Model]:
-    """The models this installation knows, by id. Raises CatalogError for the operator's file."""
+    """The models this installation knows, by id; the operator's own entries win. Raises BadSettings."""
     own = settings.get().catalog
-    return read(OURS, own) if own else read(OURS)
+    try:
+        return read(OURS, own) if own else read(OURS)
+    except CatalogError as error:
+        raise BadSettings(f"TANDEM_CATALOG is not valid: {error}") from None
 
 
 @cache
@@ -109,6 +116,16 @@ def index() -> dict[str, Model]:
 def find(name: str) -> Model | None:
     """The model of this id, alias, or provider's id."""
     return index().get(name)
+
+
+def known_to(provider: str, its_id: str) -> Model | None:
+    """The model that a provider knows by `its_id`."""
+    return _by_provider().get((provider, its_id)) or (models().get(its_id) if provider == SANDBOX else None)
+
+
+@cache
+def _by_provider() -> dict[tuple[str, str], Model]:
+    return {(provider, its_id): model for model in models().values() for provider, its_id in model.ids.items()}
 
 
 def names(name: str) -> frozenset[str]:

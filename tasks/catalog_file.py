@@ -44,7 +44,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CatalogError(f"{file}: the catalogue cannot be read ({error.strerror or type(error).__name__})") from None
+        raise CatalogError(f"{file} cannot be read ({error.strerror or type(error).__name__})") from None
     except UnicodeDecodeError:
         raise CatalogError(f"{file}: the catalogue is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:

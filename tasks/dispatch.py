@@ -6,13 +6,12 @@ import secrets
 
 from tasks import publish, routing, settings
 from tasks.domain.errors import JobNotFound
-from tasks.domain.job import Job, Priority, Status, Submission
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
+from tasks.needs import Needs
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
 
-#: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
-LONGEST_S = 7 * 24 * 3600
 #: What a record takes in Redis beside its texts, roughly: fields, indexes, the message and its copies.
 RECORD_BYTES = 2048
 
@@ -24,7 +23,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     full.
     """
     here = settings.get()
-    route = routing.route(asked.mode, asked.model, fleet.default())
+    route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )
@@ -39,7 +38,8 @@ def submit(asked: Submission) -> tuple[Job, bool]:
         idempotency_key=asked.idempotency_key,
         fingerprint=asked.fingerprint,
         expires_in_s=asked.expires_in_s,
-        list_age_s=LONGEST_S + here.job_ttl_s,
+        # Nothing older can still be there.
+        list_age_s=LONGEST_EXPIRES_IN_S + here.job_ttl_s,
         fields=fields,
         message=publish.encode(first),
         answered_by=route.answered_by,

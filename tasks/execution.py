@@ -8,7 +8,8 @@ import structlog
 
 from tasks import attempt, isolation, process, publish, settings, settlement
 from tasks.attempt import Completed, Postponed
-from tasks.domain.errors import EngineAway, EngineLost, Unavailable
+from tasks.domain.errors import Unavailable
+from tasks.domain.provider_errors import EngineAway, EngineLost
 from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.serving import GPU, Serving

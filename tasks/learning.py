@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from tasks.attempt import Completed, Outcome, Postponed, Refused
-from tasks.domain.errors import ModelNotFound, ModelRetired, ProviderOverloaded, Unavailable
+from tasks.domain.errors import Unavailable
+from tasks.domain.provider_errors import ModelNotFound, ModelRetired, ProviderOverloaded
 from tasks.domain.standing import Lesson, State
 from tasks.serving import GPU, Serving
 from tasks.store import learned

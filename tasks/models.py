@@ -7,20 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tasks import catalog, serving, settings
-from tasks.catalog import CatalogError
 from tasks.domain.errors import UnknownModel
 from tasks.domain.job import from_ms
 from tasks.domain.known_model import KnownModel, LiveWorker, Offer
 from tasks.domain.standing import Listing, Standing
 from tasks.serving import GPU, Serving
 from tasks.store import fleet, learned
-
-__all__ = ["CatalogError", "check", "find", "list_models"]
-
-
-def check() -> None:
-    """Raise CatalogError, one sentence, when the operator's catalogue cannot be used."""
-    catalog.models()
 
 
 def list_models() -> list[KnownModel]:

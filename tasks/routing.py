@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from tasks import catalog, serving, settings
 from tasks.catalog import DEFAULT
-from tasks.domain.errors import Unavailable, UnknownModel
+from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
-from tasks.serving import GPU, SANDBOX, Serving
+from tasks.needs import Needs
+from tasks.serving import GPU, LOCAL, Serving
 from tasks.store import learned
 from tasks.store.fleet import Fleet, Worker
 
 #: When to ask again for an engine that nobody runs: about the time a small one takes to load.
 ENGINE_RETRY_S = 30.0
 READY, LOADING = "ready", "loading"
+ANYTHING = Needs()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +33,80 @@ class Route:
     answered_by: tuple[str, str] | None = None
 
 
-def route(mode: Mode, model: str, fleet: Fleet) -> Route:
-    """Decide. Raises UnknownModel, or Unavailable when nobody who serves the model is up."""
+def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Route:
+    """Decide. Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or
+    Unavailable when nobody who serves it is up."""
+    choice = _Choice(needs)
+    hosted = choice.hosted(model)
+    if mode is Mode.API:
+        return hosted or choice.nobody(model, mode)
     names = catalog.names(model)
     workers = [one for one in fleet.lately() if one.serves(GPU) and (model == DEFAULT or one.model in names)]
-    hosted = _hosted(model)
-    if mode is Mode.API:
-        return hosted or _nobody(model, mode)
+    workers = [one for one in workers if choice.can(catalog.known_to(LOCAL, one.model))]
     local = Route(queue=GPU, target=_local_id(model, workers))
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
         return local
     if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
         return hosted
-    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model):
+    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model) and choice.can(_our_model()):
         return local
-    return _nobody(model, mode)
+    return choice.nobody(model, mode)
+
+
+class _Choice:
+    """Passes over those who cannot do what is asked, and remembers why the first could not."""
+
+    def __init__(self, needs: Needs) -> None:
+        self._needs = needs
+        self._why: InvalidRequest | None = None
+
+    def can(self, known: catalog.Model | None) -> bool:
+        why = self._needs.unmet_by(known)
+        self._why = self._why or why
+        return why is None
+
+    def hosted(self, model: str) -> Route | None:
+        routes = [_to(one, target) for one, target in _served(model) if self.can(_known(one, target))]
+        # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
+        routes.sort(key=lambda route: route.target not in ("", model))
+        if len(routes) > 1:
+            # The first that has not retired it. Of only one, accept.lua finds out without another question to Redis.
+            routes = [route for route in routes if not _is_retired(route)] or routes
+        return routes[0] if routes else None
+
+    def nobody(self, model: str, mode: Mode) -> Route:
+        if self._why is not None:
+            raise self._why
+        return _nobody(model, mode)
+
+
+def _served(model: str) -> list[tuple[Serving, str]]:
+    """The hosted providers that serve a model, with what each calls it. One that only they know has their name."""
+    hosted = serving.hosted(settings.get())
+    found = [(one, target) for one in hosted if (target := serving.target(one, model)) is not None]
+    if found or catalog.find(model):
+        return found
+    return [(one, model) for one in hosted if model in learned.default().lately_listed(one.provider)]
+
+
+def _known(one: Serving, target: str) -> catalog.Model | None:
+    return catalog.known_to(one.provider, target or one.target)
+
+
+def _to(one: Serving, target: str) -> Route:
+    answered_by = (one.provider, target or one.target)
+    return Route(queue=one.queue, target=target, is_simulated=serving.is_simulated(one), answered_by=answered_by)
+
+
+def _is_retired(route: Route) -> bool:
+    return route.answered_by is not None and learned.default().why_retired(*route.answered_by) is not None
+
+
+def _local_id(model: str, workers: Sequence[Worker]) -> str:
+    """What the engine calls the model; "" for its default."""
+    if model == DEFAULT:
+        return ""
+    return workers[0].model if workers else serving.local_model(settings.get())
 
 
 def _up(workers: Sequence[Worker], patience_s: float) -> bool:
@@ -57,37 +118,12 @@ def _back_soon(workers: Sequence[Worker]) -> bool:
     return any(one.state != LOADING for one in workers)
 
 
-def _local_id(model: str, workers: Sequence[Worker]) -> str:
-    """What the engine calls the model; "" for its default."""
-    if model == DEFAULT:
-        return ""
-    return workers[0].model if workers else serving.local_model(settings.get())
-
-
-def _hosted(model: str) -> Route | None:
-    served = [(one, serving.target(one, model)) for one in serving.hosted(settings.get())]
-    routes = [_to(one, target) for one, target in served if target is not None]
-    if not routes and not catalog.find(model):
-        routes = [_to(one, model) for one, _ in served if model in learned.default().lately_listed(one.provider)]
-    # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
-    routes.sort(key=lambda route: route.target not in ("", model))
-    if len(routes) > 1:
-        # The first that has not retired it. Of only one, accept.lua finds that out without another question to Redis.
-        routes = [route for route in routes if not _is_retired(route)] or routes
-    return routes[0] if routes else None
-
-
-def _to(one: Serving, target: str) -> Route:
-    answered_by = (one.provider, target or one.target)
-    return Route(queue=one.queue, target=target, is_simulated=one.provider == SANDBOX, answered_by=answered_by)
-
-
-def _is_retired(route: Route) -> bool:
-    return route.answered_by is not None and learned.default().why_retired(*route.answered_by) is not None
-
-
 def _ours(model: str) -> bool:
     return model == DEFAULT or serving.local_model(settings.get()) in catalog.names(model)
+
+
+def _our_model() -> catalog.Model | None:
+    return catalog.known_to(LOCAL, serving.local_model(settings.get()))
 
 
 def _nobody(model: str, mode: Mode) -> Route:

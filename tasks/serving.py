@@ -8,16 +8,18 @@ from functools import cache
 from pathlib import Path
 
 from tasks import catalog, settings
-from tasks.catalog import DEFAULT
+from tasks.catalog import DEFAULT, SANDBOX
 from tasks.providers.base import Provider
 from tasks.providers.nim import NIM
+from tasks.providers.openai_compatible import Access
 from tasks.providers.openrouter import OpenRouter
 from tasks.providers.sandbox_client import SandboxClient
 from tasks.providers.vllm import VLLM
 from tasks.settings import Settings
 
 GPU, API = "gpu", "api"
-SANDBOX = "sandbox"
+#: The provider of the gpu queue.
+LOCAL = "vllm"
 NIM_URL = "https://integrate.api.nvidia.com/v1"
 NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
 OPENROUTER_MODEL = "nvidia/nemotron-nano-12b-v2-vl:free"
@@ -56,6 +58,11 @@ def hosted(here: Settings) -> tuple[Serving, ...]:
     )
 
 
+def is_simulated(serving: Serving) -> bool:
+    """Whether its answers only pretend to be a model's."""
+    return serving.provider == SANDBOX
+
+
 def local_model(here: Settings) -> str:
     """The id of the model this machine's engine serves: the last part of a path, or the Hugging Face id itself."""
     if not here.model:
@@ -65,7 +72,7 @@ def local_model(here: Settings) -> str:
 
 def local(here: Settings, base_url: str = "") -> Serving:
     """The engine of this worker; `base_url` once it is known."""
-    return Serving(queue=GPU, provider="vllm", target=local_model(here), base_url=base_url)
+    return Serving(queue=GPU, provider=LOCAL, target=local_model(here), base_url=base_url)
 
 
 def target(serving: Serving, model: str) -> str | None:
@@ -89,29 +96,31 @@ def own_id(provider: str, name: str) -> str:
     return (known and id_at(provider, known)) or name
 
 
-def _secret(value: str) -> str | None:
-    return value or None
+def _access(here: Settings, base_url: str, *, api_key: str = "", concurrency: int) -> Access:
+    return Access(
+        base_url=base_url,
+        api_key=api_key or None,
+        concurrency=concurrency,
+        connect_timeout_s=here.connect_timeout_s,
+        embedding_batch=here.embedding_batch,
+    )
+
+
+def _nim(here: Settings, url: str) -> Provider:
+    key = here.nvidia_api_key.get_secret_value()
+    return NIM(nvcf_url=here.nvcf_base_url, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
+
+
+def _openrouter(here: Settings, url: str) -> Provider:
+    key = here.openrouter_api_key.get_secret_value()
+    return OpenRouter(allow_paid=here.allow_paid, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
 
 
 MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
-    "nim": lambda s, url: NIM(
-        base_url=url,
-        api_key=_secret(s.nvidia_api_key.get_secret_value()),
-        nvcf_url=s.nvcf_base_url,
-        concurrency=s.api_concurrency,
-        connect_timeout_s=s.connect_timeout_s,
-    ),
-    "openrouter": lambda s, url: OpenRouter(
-        base_url=url,
-        api_key=s.openrouter_api_key.get_secret_value(),
-        allow_paid=s.allow_paid,
-        concurrency=s.api_concurrency,
-        connect_timeout_s=s.connect_timeout_s,
-    ),
-    SANDBOX: lambda s, url: SandboxClient(
-        base_url=url, concurrency=s.api_concurrency, connect_timeout_s=s.connect_timeout_s
-    ),
-    "vllm": lambda s, url: VLLM(base_url=url, concurrency=s.gpu_concurrency, connect_timeout_s=s.connect_timeout_s),
+    "nim": _nim,
+    "openrouter": _openrouter,
+    SANDBOX: lambda here, url: SandboxClient(**_access(here, url, concurrency=here.api_concurrency)),
+    LOCAL: lambda here, url: VLLM(**_access(here, url, concurrency=here.gpu_concurrency)),
 }
 
 

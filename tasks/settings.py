@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.domain.address import http_url, redis_url
+from tasks.domain.errors import TandemError
+from tasks.domain.job import LONGEST_EXPIRES_IN_S
+from tasks.domain.keyring import Keyring
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
 SECRETS = Path("/run/secrets")
+
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
+LogFormat = Annotated[Literal["console", "json"], BeforeValidator(str.lower)]
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
+HttpUrl = Annotated[str, AfterValidator(http_url)]
+
+
+class BadSettings(TandemError):
+    """A variable cannot be used. The message is one sentence that names it, and says nothing that may be secret."""
 
 
 def _env(name: str, default: Any, **bounds: Any) -> Any:
@@ -21,11 +36,11 @@ def _env(name: str, default: Any, **bounds: Any) -> Any:
 class Settings(BaseSettings):
     """Every variable that Tandem reads. Durations are seconds unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=True, env_ignore_empty=True, allow_inf_nan=False)
 
-    redis_url: str = _env("REDIS_URL", "redis://127.0.0.1:6379/0")
-    log_level: str = _env("LOG_LEVEL", "INFO")
-    log_format: str = _env("LOG_FORMAT", "console")
+    redis_url: RedisUrl = _env("REDIS_URL", "redis://127.0.0.1:6379/0")
+    log_level: LogLevel = _env("LOG_LEVEL", "INFO")
+    log_format: LogFormat = _env("LOG_FORMAT", "console")
 
     host: str = _env("TANDEM_HOST", "127.0.0.1")
     port: int = _env("TANDEM_PORT", 8000, ge=1, le=65535)
@@ -45,26 +60,45 @@ class Settings(BaseSettings):
     auto_wait_s: float = _env("TANDEM_AUTO_WAIT_S", 120.0, ge=0)
 
     nvidia_api_key: SecretStr = _env("NVIDIA_API_KEY", SecretStr(""))
-    nvidia_base_url: str = _env("NVIDIA_BASE_URL", "")
-    nvcf_base_url: str = _env("NVCF_BASE_URL", "https://api.nvcf.nvidia.com")
+    nvidia_base_url: HttpUrl = _env("NVIDIA_BASE_URL", "")
+    nvcf_base_url: HttpUrl = _env("NVCF_BASE_URL", "https://api.nvcf.nvidia.com")
     openrouter_api_key: SecretStr = _env("OPENROUTER_API_KEY", SecretStr(""))
-    openrouter_base_url: str = _env("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
+    openrouter_base_url: HttpUrl = _env("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
     allow_paid: bool = _env("TANDEM_ALLOW_PAID", False)
-    sandbox_url: str = _env("TANDEM_SANDBOX_URL", "")
+    sandbox_url: HttpUrl = _env("TANDEM_SANDBOX_URL", "")
 
     api_concurrency: int = _env("TANDEM_API_CONCURRENCY", 64, ge=1)
     gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
+    embedding_batch: int = _env("TANDEM_EMBEDDING_BATCH", 64, ge=1)
     call_timeout_s: float = _env("TANDEM_CALL_TIMEOUT_S", 600.0, gt=0)
     connect_timeout_s: float = _env("TANDEM_CONNECT_TIMEOUT_S", 5.0, gt=0)
-    expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0)
+    expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0, le=LONGEST_EXPIRES_IN_S)
     job_ttl_s: int = _env("TANDEM_JOB_TTL_S", 7 * 24 * 3600, gt=0)
     max_tries: int = _env("TANDEM_MAX_TRIES", 5, ge=1)
     backoff_s: float = _env("TANDEM_BACKOFF_S", 1.0, gt=0)
     backoff_cap_s: float = _env("TANDEM_BACKOFF_CAP_S", 60.0, gt=0)
+    hold_cap_s: float = _env("TANDEM_HOLD_CAP_S", 3600.0, gt=0)
     lease_s: float = _env("TANDEM_LEASE_S", 15.0, gt=0.5)
     drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
     isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 64, ge=1)
     stall_s: float = _env("TANDEM_STALL_S", 60.0, gt=0)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        Keyring.parse(keys.get_secret_value())
+        return keys
+
+    @field_validator("vllm_args")
+    @classmethod
+    def _are_arguments(cls, arguments: str) -> str:
+        shlex.split(arguments)
+        return arguments
+
+    @property
+    def keyring(self) -> Keyring:
+        """Who may ask."""
+        return Keyring.parse(self.api_keys.get_secret_value())
 
     @property
     def heartbeat_s(self) -> float:
@@ -84,5 +118,9 @@ def env_file() -> Path:
 
 @cache
 def get() -> Settings:
-    """The settings of this process. Raises pydantic's ValidationError, which names the variable at fault."""
-    return Settings(_env_file=env_file(), _secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
+    """The settings of this process. Raises BadSettings."""
+    try:
+        return Settings(_env_file=env_file(), _secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise BadSettings(f"{first['loc'][0]} is not valid: {first['msg'].removeprefix('Value error, ')}") from None

@@ -12,8 +12,17 @@ import structlog
 
 from tasks import learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
-from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
+from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
+from tasks.domain.provider_errors import (
+    EngineAway,
+    EngineLost,
+    ProviderError,
+    RateLimited,
+    ReasoningExhausted,
+    TransientError,
+)
+from tasks.domain.result import Usage
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
@@ -40,7 +49,7 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))
         case Refused(error=error):
-            owned = patiently(lambda: fail(jobs, claim, error.code, error.message))
+            owned = patiently(lambda: fail(jobs, claim, error.code, error.message, _usage_of(error)))
         case Expired():
             owned = patiently(lambda: _expire(jobs, claim))
         case Postponed(error=error):
@@ -72,10 +81,16 @@ def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
     return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
-def fail(jobs: Jobs, claim: Claim, code: str, message: str) -> bool:
-    """Settle a job as failed. False when it is not ours any more."""
+def fail(jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None) -> bool:
+    """Settle a job as failed, with what was spent on it all the same. False when it is not ours any more."""
     fields = {"error_code": code, "error_message": message}
-    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, fields=fields)
+    spent = {"usage": usage.to_json()} if usage else {}
+    fields |= {name: json.dumps(value) for name, value in spent.items()}
+    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, attempt=spent, fields=fields)
+
+
+def _usage_of(error: ProviderError) -> Usage | None:
+    return error.usage if isinstance(error, ReasoningExhausted) else None
 
 
 def backoff_s(tries: int, retry_after_s: float | None) -> float:
@@ -83,6 +98,11 @@ def backoff_s(tries: int, retry_after_s: float | None) -> float:
     here = settings.get()
     most = min(here.backoff_cap_s, here.backoff_s * 2.0**tries)
     return max(random.uniform(0.05, most), retry_after_s or 0.0)  # noqa: S311
+
+
+def hold_for_s(retry_after_s: float | None) -> float:
+    """How long a 429 holds everybody: as long as the provider asks, up to the cap; then one call asks again."""
+    return min(HOLD_S if retry_after_s is None else retry_after_s, settings.get().hold_cap_s)
 
 
 def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
@@ -105,7 +125,7 @@ def _expire(jobs: Jobs, claim: Claim) -> bool:
 def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
     match error:
         case RateLimited():
-            hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
+            hold_s = hold_for_s(error.retry_after_s)
             back = jobs.put_back(
                 claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s, survived=True
             )

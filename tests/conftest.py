@@ -1,4 +1,4 @@
-"""What every test may use: a real Valkey, emptied before each test, and settings that point at it."""
+"""What every test may use: no environment but its own, and a real Valkey, emptied before each test."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 
 from tasks import catalog, serving, settings
-from tasks.store import capacity, connection, due, durability, events, fleet, jobs, learned
+from tasks.store import capacity, connection, due, durability, events, fleet, jobs, learned, lines
+from tests import environment
 from tests.support.valkey import Valkey
 
 CACHED: list[Callable[..., Any]] = [
-    settings.get, catalog.models, serving.provider, connection.default, jobs.default, due.default, fleet.default,
-    capacity.default, durability.default, events.waiters,
+    settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
+    due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default,
     catalog.index, learned.default,
 ]  # fmt: skip
 
-#: What the environment of a test run must not bring in: the tests need neither key nor network.
-CLEARED = ("NVIDIA_API_KEY", "NVIDIA_BASE_URL", "OPENROUTER_API_KEY", "TANDEM_API_KEYS", "TANDEM_MODEL",
-           "TANDEM_API_MODEL", "TANDEM_SANDBOX_URL", "TANDEM_CATALOG", "CELERY_BROKER_URL",
-           "CELERY_RESULT_BACKEND")  # fmt: skip
+
+def pytest_configure() -> None:
+    """Before any test module is imported: some read their environment then."""
+    environment.forget()
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +35,6 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 def valkey(valkey_server: Valkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
     """An empty Valkey, and this process' settings and stores pointing at it."""
     valkey_server.client.flushall()
-    for name in CLEARED:
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("TANDEM_ENV_FILE", "/dev/null")
     monkeypatch.setenv("REDIS_URL", valkey_server.url)
     forget_caches()
     yield valkey_server

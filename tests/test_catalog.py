@@ -10,6 +10,7 @@ import pytest
 from tasks import catalog, catalog_file, serving
 from tasks.catalog import CatalogError, Switch
 from tasks.serving import Serving
+from tasks.settings import BadSettings
 from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 
@@ -123,6 +124,16 @@ def test_an_operators_entries_are_added_and_replace(
     for name in ("own", "acme-own-v1", f"{VL}:free"):  # the later file has the alias
         assert catalog.find(name) is catalog.models()["acme/own"]
     assert catalog.find(VL) is catalog.models()[VL]
+
+
+def test_an_operators_file_that_cannot_be_used_is_a_setting_that_cannot(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANDEM_CATALOG", str(tmp_path / "none.toml"))
+    forget_caches()
+    with pytest.raises(BadSettings) as refused:
+        catalog.models()
+    assert str(refused.value).startswith(f"TANDEM_CATALOG is not valid: {tmp_path / 'none.toml'} cannot be read")
 
 
 ENTRY = '[[model]]\nid = "a/b"\n'

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tasks import routing, serving, settings
-from tasks.domain.errors import Unavailable, UnknownModel
+from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
+from tasks.needs import LONGEST_TOKEN, Needs
 from tasks.store import fleet
 from tasks.store.fleet import Worker
 from tests.conftest import forget_caches
@@ -144,3 +147,52 @@ def test_auto_waits_for_a_restarted_engine_rather_than_take_a_simulated_answer(
     assert queue(Mode.AUTO, HOSTED) == "api"
     given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
     assert queue(Mode.AUTO) == "api"
+
+
+PLAIN = """
+[[model]]
+id = "plain"
+abilities = ["chat"]
+context = 100
+nim = "plain"
+
+[[model]]
+id = "thinker"
+abilities = ["chat", "reasoning"]
+reasoning = "always"
+nim = "thinker"
+vllm = "thinker"
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "needs", "field"),
+    [
+        ("plain", Needs(use_reasoning=True), "use_reasoning"),
+        ("thinker", Needs(use_reasoning=False), "use_reasoning"),
+        ("plain", Needs(vision=True), "messages"),
+        ("plain", Needs(ability="embedding"), "model"),
+        ("plain", Needs(max_tokens=101), "max_tokens"),
+        ("plain", Needs(characters=100 * LONGEST_TOKEN + 1), "messages"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_by_the_fields_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, needs: Needs, field: str
+) -> None:
+    (tmp_path / "catalog.toml").write_text(PLAIN)
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", TANDEM_CATALOG=str(tmp_path / "catalog.toml"))
+    for mode in (Mode.API, Mode.AUTO):
+        with pytest.raises(InvalidRequest) as refused:
+            routing.route(mode, model, fleet.default(), needs)
+        assert refused.value.field == field
+    assert routing.route(Mode.API, model, fleet.default(), Needs(max_tokens=10, characters=300)).queue == "api"
+
+
+def test_auto_goes_where_it_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local engine's tiny-chat does not reason; NIM's default does."""
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    gpu_worker()
+    thinking = Needs(use_reasoning=True)
+    assert routing.route(Mode.AUTO, "default", fleet.default(), thinking).queue == "api"
+    with pytest.raises(InvalidRequest):
+        routing.route(Mode.GPU, "default", fleet.default(), thinking)

@@ -6,14 +6,16 @@ import pytest
 
 from tasks import attempt, dispatch, settlement
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
-from tasks.domain.errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
 from tasks.domain.job import Job, Kind, Mode, Status, Submission
+from tasks.domain.provider_errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
+from tasks.domain.request import ChatRequest, Message
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
-from tasks.store import jobs
+from tasks.store import due, jobs
 from tasks.store.claim import Claim
 from tests.conftest import forget_caches
+from tests.support.polling import until
 from tests.support.valkey import Valkey
 
 BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
@@ -32,15 +34,19 @@ def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit() -> str:
-    request = {"messages": [{"role": "user", "content": "hi"}]}
+    request = ChatRequest(messages=(Message(role="user", content="hi"),))
     asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=60)
     return dispatch.submit(asked)[0].id
 
 
-def claim(job_id: str) -> Claim:
+def try_to_claim(job_id: str) -> Claim | None:
     epoch = int(str(jobs.default().redis.hget(f"tandem:job:{job_id}", "epoch")))
     servings = [(BY.queue, BY.provider, BY.target)]
-    got = jobs.default().claim(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+    return jobs.default().claim(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+
+
+def claim(job_id: str) -> Claim:
+    got = try_to_claim(job_id)
     assert got is not None
     return got
 
@@ -101,13 +107,41 @@ def test_what_is_not_the_jobs_fault_is_not_charged(outcome: Outcome) -> None:
 def test_a_rate_limit_parks_everybody_of_that_provider() -> None:
     waiting = submit()
     after(Postponed(error=RateLimited("slow down", retry_after_s=60)))
-    servings = [(BY.queue, BY.provider, BY.target)]
-    assert jobs.default().claim(waiting, 0, worker="w", lease_s=5, may_isolate=True, servings=servings) is None
+    assert try_to_claim(waiting) is None
     found = dispatch.find(waiting, "o")
     assert found.waiting_on is not None
     assert found.waiting_on.reason == "rate_limit"
     assert found.waiting_on.until is not None
     assert found.attempts == ()
+
+
+def test_a_hold_is_capped_and_the_one_call_after_it_renews_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_HOLD_CAP_S", "1")
+    forget_caches()
+    a_day = Postponed(error=RateLimited("slow down", retry_after_s=86_400))
+    first, *others = (submit() for _ in range(3))
+    after(a_day, first)
+    assert [try_to_claim(job_id) for job_id in others] == [None, None]
+    assert due.default().let_go() == []
+    (probe,) = until(due.default().let_go, within_s=5, what="the end of the hold")
+    after(a_day, probe.job_id)
+    assert due.default().let_go() == []
+    (_,) = until(due.default().let_go, within_s=5, what="the end of the second hold")
+
+
+def test_an_operator_can_lift_a_hold() -> None:
+    """By the command in docs/operations.md."""
+    job_id = submit()
+    after(Postponed(error=RateLimited("slow down", retry_after_s=600)), job_id)
+    assert due.default().let_go() == []
+    jobs.default().redis.hdel(f"tandem:limit:{BY.provider}", "until")
+    assert [message.job_id for message in due.default().let_go()] == [job_id]
+    assert claim(job_id).job_id == job_id
+
+
+@pytest.mark.parametrize(("hint_s", "held_s"), [(None, 60), (0, 0), (1800, 1800), (86_400, 3600)])
+def test_a_hold_is_as_long_as_the_provider_asks_up_to_the_cap(hint_s: float | None, held_s: float) -> None:
+    assert settlement.hold_for_s(hint_s) == held_s
 
 
 def test_a_job_in_two_engine_deaths_is_charged_only_when_alone() -> None:

@@ -10,8 +10,9 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from web import errors
-from web.schemas import messages, submission, tools
+from web.schemas import chat, messages, requests, submission, tools
 from web.schemas.fields import NO_NUL
+from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.parts import ImagePartSchema, TextPartSchema
 from web.schemas.problem import ProblemSchema
 from web.schemas.tools import NamedToolSchema
@@ -21,8 +22,21 @@ DESCRIPTION = (
     "Asynchronous LLM jobs: submit one with `POST /jobs`, come back for the answer. "
     "Every error is `application/problem+json` (RFC 9457)."
 )
+#: What is checked all the same, but marshmallow's fields have no way to say.
+SHAPES = {
+    "Message": messages.SHAPE,
+    "ResponseFormat": tools.SHAPE,
+    "Submission": requests.SHAPE,
+    "Chat": chat.SHAPE,
+}
 #: Schemas that are named in others by their reference only.
-UNNAMED = {"TextPart": TextPartSchema, "ImagePart": ImagePartSchema, "NamedTool": NamedToolSchema}
+UNNAMED = {
+    "Result": ResultSchema,
+    "EmbeddingResult": EmbeddingResultSchema,
+    "TextPart": TextPartSchema,
+    "ImagePart": ImagePartSchema,
+    "NamedTool": NamedToolSchema,
+}
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
 
@@ -48,11 +62,7 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     for blueprint in blueprints:
         api.register_blueprint(blueprint)
     schemas = api.spec.components.schemas
-    for name, shape in {
-        "Message": messages.SHAPE,
-        "ResponseFormat": tools.SHAPE,
-        "Submission": submission.SHAPE,
-    }.items():
+    for name, shape in SHAPES.items():
         schemas[name].update(shape)
     names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
     schemas["Submission"]["properties"]["metadata"]["propertyNames"] = names

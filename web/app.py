@@ -8,12 +8,12 @@ from typing import Any
 from flask import Flask
 
 from tasks import logs, settings
-from web import auth, errors, request_log
+from web import errors, request_log
 from web.api import describe
-from web.resources import docs, health, jobs, models
+from web.resources import chat, docs, health, jobs, models
 
 #: In the order in which the documentation shows them.
-BLUEPRINTS = (jobs.blp, models.blp, health.blp)
+BLUEPRINTS = (jobs.blp, chat.blp, models.blp, health.blp)
 
 
 class Application(Flask):
@@ -25,16 +25,15 @@ class Application(Flask):
 
 
 def create_app() -> Flask:
-    """The application by this process' settings. Raises auth.BadKeys when TANDEM_API_KEYS cannot be read."""
+    """The application by this process' settings. Raises settings.BadSettings."""
     here = settings.get()
     logs.configure()
     app = Application(__name__, static_folder="static", static_url_path="/static")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of a job's fields is for reading
     app.config["MAX_CONTENT_LENGTH"] = here.max_body_bytes
-    keyring = auth.Keyring.parse(here.api_keys.get_secret_value())
-    app.extensions["keyring"] = keyring
+    app.extensions["keyring"] = here.keyring
     request_log.attach(app)
     errors.attach(app)
     app.register_blueprint(docs.blp)
-    describe(app, BLUEPRINTS, secured=bool(keyring))
+    describe(app, BLUEPRINTS, secured=bool(here.keyring))
     return app

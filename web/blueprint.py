@@ -19,7 +19,7 @@ WHY = {
     401: "No valid API key",
     404: "No such job of yours, or its record has expired; or no such model",
     413: "The body is too large",
-    415: "The body is not application/json",
+    415: "The body is not application/json in UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",
     503: "Nothing here can take it now; `Retry-After` says when to come back",
 }

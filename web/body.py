@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from flask import Request
+from flask import Request, g
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
@@ -17,9 +17,14 @@ class StrictParser(FlaskParser):
 
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None}
 
+    def load_querystring(self, req: Request, schema: Any) -> Any:
+        """The query, by a schema. Comes before the body where both are declared, in this order."""
+        g.query_is_judged = True
+        return super().load_querystring(req, schema)
+
     def load_json(self, req: Request, _schema: Any) -> Any:
         """The body's JSON value. Raises 400, 415, 413, and InvalidRequest."""
-        if req.query_string:
+        if req.query_string and not g.get("query_is_judged"):
             # `?mode=gpu` beside a body would be ignored, and a prompt meant to stay in the house would leave it.
             raise InvalidRequest("no query parameters are taken here", field=next(iter(req.args), "query"))
         return read_json(req)
@@ -29,6 +34,9 @@ def read_json(req: Request) -> Any:
     """The body's JSON value. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge and InvalidRequest."""
     if req.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json")
+    # JSON has no charset but this one. Another would be read as UTF-8 all the same, and be refused or misread.
+    if req.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("send application/json in UTF-8")
     if req.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without a content encoding")
     raw = req.get_data(cache=False)

@@ -9,24 +9,18 @@ import socket
 from types import FrameType
 from typing import Any
 
-from pydantic import ValidationError
-
-from tasks import logs, models, settings
-from web import auth, prefer
+from tasks import logs, preflight, settings
+from tasks.settings import BadSettings
+from web import prefer
 
 
 def _start() -> settings.Settings:
     """The settings, or one sentence and the end."""
     try:
-        here = settings.get()
-        auth.Keyring.parse(here.api_keys.get_secret_value())
-        models.check()
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise SystemExit(f"the settings cannot be read: {wrong}") from None
-    except (auth.BadKeys, models.CatalogError) as error:
+        preflight.check()
+    except BadSettings as error:
         raise SystemExit(str(error)) from None
-    return here
+    return settings.get()
 
 
 _here = _start()
@@ -76,7 +70,7 @@ def post_worker_init(_worker: Any) -> None:
 
 def refuse_open_doors(addresses: list[Any]) -> None:
     """Raise SystemExit, with one sentence, when an address is not loopback and no key is configured."""
-    if settings.get().api_keys.get_secret_value().strip(" ,\n"):
+    if settings.get().keyring:
         return
     for address in addresses:
         if not is_private(address):

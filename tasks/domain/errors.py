@@ -1,17 +1,12 @@
-"""Every error of the project. The branch an error sits on is the policy that applies to it.
+"""Every error of the project begins here. The branch an error sits on is the policy that applies to it.
 
 TandemError
   RequestError                 the caller can fix it         → 4xx, never retried
-    InvalidRequest JobNotFound UnknownModel ModelGone IdempotencyMismatch
+    InvalidRequest ConflictingKeys JobNotFound UnknownModel ModelGone IdempotencyMismatch
   Unavailable(retry_after_s)   nothing here can take it now  → 503
-  ProviderError
-    TransientError(retry_after_s)   may work later           → put back
-      RateLimited ProviderTimeout ProviderOverloaded ConnectionLost(Unreachable)
-      EngineLost EngineAway
-    PermanentError(code)            will fail again          → failed
-      AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
-      ContextTooLong BadRequest InvalidResponse ReasoningExhausted
+  ProviderError                a call gave no answer         → provider_errors.py says what follows
   CallCut                      we ended the call ourselves   → whoever cut it knows what follows
+  BadSettings LaunchError InstallError                       → one sentence for the operator, and the end
 """
 
 from __future__ import annotations
@@ -75,138 +70,6 @@ class Unavailable(TandemError):
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
-
-
-# ---- a provider's answer --------------------------------------------------------------------
-
-
-class ProviderError(TandemError):
-    """A model call that gave no answer. `code` is a stable word that clients may rely on."""
-
-    code = "provider_error"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-
-class TransientError(ProviderError):
-    """May work later. `retry_after_s` is the provider's own hint, if it gave one."""
-
-    code = "provider_unavailable"
-    #: Whether the job's own budget of tries pays for it.
-    charged = True
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class RateLimited(TransientError):
-    """The provider refused for its rate limit (429). The job waits; it is not charged."""
-
-    code = "rate_limited"
-    charged = False
-
-
-class ProviderTimeout(TransientError):
-    """No answer within the call's time."""
-
-    code = "provider_timeout"
-
-
-class ProviderOverloaded(TransientError):
-    """The provider says that it cannot serve now (408, 5xx, 529)."""
-
-    code = "provider_overloaded"
-
-
-class ConnectionLost(TransientError):
-    """The connection could not be made, or broke before the answer was whole."""
-
-    code = "connection_lost"
-
-
-class Unreachable(ConnectionLost):
-    """No connection could be made, so nothing was sent."""
-
-
-class EngineLost(TransientError):
-    """The local engine died or dropped the request. Nobody is charged for it at first."""
-
-    code = "engine_lost"
-    charged = False
-
-
-class EngineAway(TransientError):
-    """The local engine is not up: the request never reached it, so it has no part in the engine's death."""
-
-    code = "engine_away"
-    charged = False
-
-
-class PermanentError(ProviderError):
-    """Will fail again: the job fails with `code`."""
-
-    code = "provider_refused"
-
-
-class AuthenticationFailed(PermanentError):
-    """The provider does not know the key (401)."""
-
-    code = "authentication_failed"
-
-
-class PaymentRequired(PermanentError):
-    """The provider wants credit (402)."""
-
-    code = "payment_required"
-
-
-class AccessDenied(PermanentError):
-    """The key may not do this (403)."""
-
-    code = "access_denied"
-
-
-class ModelNotFound(PermanentError):
-    """The provider has no such model, or not for this key (404)."""
-
-    code = "model_not_found"
-
-
-class ModelRetired(PermanentError):
-    """The provider has taken the model out of service (410). `retired_on` is the day it names (YYYY-MM-DD)."""
-
-    code = "model_retired"
-
-    def __init__(self, message: str, *, retired_on: str | None = None) -> None:
-        super().__init__(message)
-        self.retired_on = retired_on
-
-
-class ContextTooLong(PermanentError):
-    """Prompt and answer do not fit the model's context."""
-
-    code = "context_too_long"
-
-
-class BadRequest(PermanentError):
-    """The provider refused the request's contents (400, 422)."""
-
-    code = "bad_request"
-
-
-class InvalidResponse(PermanentError):
-    """An HTTP success whose body is no answer."""
-
-    code = "invalid_response"
-
-
-class ReasoningExhausted(PermanentError):
-    """The token budget ran out while the model was still thinking; there is no answer."""
-
-    code = "reasoning_exhausted"
 
 
 # ---- we ended it ourselves ------------------------------------------------------------------

@@ -8,6 +8,14 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.request import ChatRequest
+
+Request = ChatRequest | EmbeddingRequest
+
+#: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
+LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+
 
 class Status(StrEnum):
     """What a client sees of a job's state."""
@@ -37,6 +45,11 @@ class Kind(StrEnum):
     """What a job asks a model to do."""
 
     CHAT = "chat"
+    EMBEDDING = "embedding"
+
+    def read(self, body: Mapping[str, Any]) -> Request:
+        """The request of this kind that was written as `body`."""
+        return (EmbeddingRequest if self is Kind.EMBEDDING else ChatRequest).from_json(body)
 
 
 class Priority(IntEnum):
@@ -69,7 +82,7 @@ class Submission:
     kind: Kind
     mode: Mode
     model: str
-    request: dict[str, Any]
+    request: Request
     expires_in_s: float
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None

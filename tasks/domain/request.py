@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -80,15 +80,19 @@ def _part(said: Mapping[str, Any]) -> Part:
     return Image(url=said["image_url"]["url"], detail=said["image_url"].get("detail"))
 
 
+#: How much larger the second budget of a model is that thought through its first.
+MORE = 4
 #: What is passed on by value: a number, or an object whose shape the provider knows.
-PLAIN = ("max_tokens", "temperature", "top_p", "seed", "response_format", "tool_choice", "use_reasoning")
+PLAIN = ("max_tokens", "temperature", "top_p", "seed", "response_format", "tool_choice", "use_reasoning",
+         "retry_exhausted")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest:
     """A conversation to continue. An unset sampling parameter is left to the model's own default.
 
-    `use_reasoning` None leaves thinking to the model; a provider turns it into that model's own switch.
+    `use_reasoning` None leaves thinking to the model; a provider turns it into that model's own switch. With
+    `retry_exhausted` a model whose tokens ran out while it thought is asked once more, with more of them.
     """
 
     messages: tuple[Message, ...]
@@ -101,6 +105,11 @@ class ChatRequest:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] | None = None
     use_reasoning: bool | None = None
+    retry_exhausted: bool | None = None
+
+    def with_more(self, spent: int) -> ChatRequest:
+        """The same with a larger budget than the one that ran out after `spent` tokens."""
+        return replace(self, max_tokens=MORE * (self.max_tokens or spent))
 
     def images(self) -> tuple[Image, ...]:
         """All images, in order."""

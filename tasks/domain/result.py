@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 #: The only ways an answer may end; anything else is not an answer.
 FINISHED = frozenset({"stop", "length", "tool_calls"})
@@ -23,10 +23,24 @@ class Usage:
         """The usage as the API shows it; counts the provider did not tell are left out."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
+    def __add__(self, other: Usage) -> Usage:
+        """Both together; a count that one of them does not tell is the other's."""
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            cached_tokens=_sum(self.cached_tokens, other.cached_tokens),
+            reasoning_tokens=_sum(self.reasoning_tokens, other.reasoning_tokens),
+        )
+
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Usage:
         """The inverse of `to_json`."""
         return cls(**body)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None and other is None else (one or 0) + (other or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +63,24 @@ class ChatResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
+class EmbeddingResult:
+    """One vector per text, in the order of the texts, all of `dimensions` numbers."""
+
+    embeddings: tuple[tuple[float, ...], ...]
+    dimensions: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as the API shows it."""
+        return {"embeddings": [list(one) for one in self.embeddings], "dimensions": self.dimensions}
+
+
+Result = TypeVar("Result", ChatResult, EmbeddingResult, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion(Generic[Result]):
     """One finished model call: the answer, what it took, and which model gave it."""
 
-    result: ChatResult
+    result: Result
     usage: Usage | None
     model: str

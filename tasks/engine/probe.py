@@ -29,11 +29,14 @@ class Answer(StrEnum):
 
 
 class Probe:
-    """Questions to one engine; for one thread. `served_name` is one of the names it serves its model under."""
+    """Questions to one engine; for one thread. `served_name` is one of the names it serves its model under; `embeds`
+    says that the model makes vectors, not tokens."""
 
-    def __init__(self, base_url: str, *, served_name: str, timeout_s: float) -> None:
+    def __init__(self, base_url: str, *, served_name: str, timeout_s: float, embeds: bool = False) -> None:
         self._url = base_url
-        self._body = {"model": served_name, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        self._path = "/v1/embeddings" if embeds else "/v1/completions"
+        one_token: dict[str, object] = {"prompt": "1", "max_tokens": 1, "temperature": 0}
+        self._body = {"model": served_name, **({"input": "1"} if embeds else one_token)}
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy for the outside has no part in loopback
@@ -46,9 +49,9 @@ class Probe:
             return False
 
     def ask(self) -> Answer:
-        """Have one token made."""
+        """Have one token made, or one vector."""
         try:
-            response = self._session.post(f"{self._url}/v1/completions", json=self._body, timeout=self._timeout_s)
+            response = self._session.post(f"{self._url}{self._path}", json=self._body, timeout=self._timeout_s)
         except requests.Timeout:
             return Answer.NONE
         except requests.RequestException:

@@ -10,19 +10,13 @@ import structlog
 
 from tasks.engine.claim import Claim
 from tasks.engine.config import EngineConfig, State
-from tasks.engine.probe import Answer, Liveness, Probe
+from tasks.engine.life import Life
 from tasks.engine.process import EngineProcess
 from tasks.engine.signals import Signals
 from tasks.engine.traces import Traces
 
-__all__ = ["Engine", "EngineConfig", "State"]
-
 log = structlog.get_logger()
 
-#: How often a loading engine is asked whether it is ready.
-LOADING_POLL_S = 0.25
-#: Between a failed probe and the next one.
-DOUBT_S = 0.5
 #: An engine that was ready for so long starts again with the shortest backoff.
 STEADY_S = 60
 #: What `stop` may take beyond its grace.
@@ -51,7 +45,6 @@ class Engine:
         self._supervisor: threading.Thread | None = None
         self._lock = threading.RLock()
         self._signals = Signals()
-        self._started_at = 0.0
         self._ready_at: float | None = None
 
     # ---- for the worker -----------------------------------------------------------------------
@@ -121,12 +114,18 @@ class Engine:
             if (process := self._spawn()) is None:
                 return "stopped"
             try:
-                why = self.why_lost = self._load(process) or self._watch(process)
+                why = self.why_lost = self._live(process, Life(process, self.config, self._signals))
                 return why
             finally:
                 self._bury(process)
         except OSError as error:
             return str(error)
+
+    def _live(self, process: EngineProcess, life: Life) -> str:
+        if why := life.load():
+            return why
+        self._be_ready(process, life.age_s)
+        return life.watch()
 
     def _spawn(self) -> EngineProcess | None:
         self._claim.take()
@@ -135,50 +134,20 @@ class Engine:
         with self._lock:  # `stop` sees either no process, or this one
             if self._signals.halted:
                 return None
-            self._started_at = time.monotonic()
             self._process = EngineProcess(self.config, on_exit=self._signals.wake)
         self._enter(State.LOADING)
         log.info("engine.loading", device=self.config.device, model=self.config.model, port=self._process.port)
         return self._process
 
-    def _load(self, process: EngineProcess) -> str | None:
-        """Wait until it answers; returns why it will not."""
-        probe = self._probe(process)
-        while (elapsed_s := time.monotonic() - self._started_at) < self.config.start_timeout_s:
-            if why := self._ended(process):
-                return why
-            if probe.is_up() and probe.ask() is Answer.GOOD:
-                self._be_ready(process, elapsed_s)
-                return None
-            self._signals.pause(LOADING_POLL_S)
-        return f"not ready after {self.config.start_timeout_s:.0f} s"
-
-    def _be_ready(self, process: EngineProcess, elapsed_s: float) -> None:
+    def _be_ready(self, process: EngineProcess, loading_s: float) -> None:
         process.note_shared_memory()
-        self.loading_s = elapsed_s
+        self.loading_s = loading_s
         self.base_url = process.base_url
         self._ready_at = time.monotonic()
         self._signals.hear()
         self._signals.take_suspicion()  # of the life before this one
         self._enter(State.READY)
-        log.info("engine.ready", device=self.config.device, model=self.config.model, loading_s=round(elapsed_s, 1))
-
-    def _watch(self, process: EngineProcess) -> str:
-        """Wait until it is lost; returns how."""
-        liveness = Liveness(self._probe(process), lambda: self._signals.heard_at)
-        while True:
-            self._signals.pause(DOUBT_S if liveness.in_doubt else self.config.probe_interval_s)
-            if why := self._ended(process):
-                return why
-            quiet = time.monotonic() - self._signals.heard_at >= self.config.probe_interval_s
-            if (self._signals.take_suspicion() or liveness.in_doubt or quiet) and not liveness.check():
-                return self._ended(process) or "it does not answer any more"
-
-    def _ended(self, process: EngineProcess) -> str | None:
-        if self._signals.halted:
-            return "stopped"
-        status = process.exit_status
-        return None if status is None else f"it ended with status {status}; see {self.config.run_dir / 'engine.log'}"
+        log.info("engine.ready", device=self.config.device, model=self.config.model, loading_s=round(loading_s, 1))
 
     def _bury(self, process: EngineProcess) -> None:
         self._enter(State.BROKEN)  # before the killing, which may take seconds: nobody shall send anything meanwhile
@@ -187,9 +156,6 @@ class Engine:
         process.clear()
         with self._lock:
             self._process = None
-
-    def _probe(self, process: EngineProcess) -> Probe:
-        return Probe(process.base_url, served_name=self.config.served_names[0], timeout_s=self.config.probe_timeout_s)
 
     def _enter(self, state: State) -> None:
         with self._lock:

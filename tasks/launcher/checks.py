@@ -7,11 +7,10 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 
-from pydantic import ValidationError
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from tasks import settings
+from tasks import preflight
 from tasks.engine.install import is_installed
 from tasks.launcher.terminal import LaunchError
 from tasks.launcher.valkey import LOOPBACK
@@ -24,19 +23,12 @@ PREFIXES = {"nvidia_api_key": ("NVIDIA_API_KEY", "nvapi-"), "openrouter_api_key"
 OLDEST_REDIS = 7
 
 
-def read_settings() -> Settings:
-    """The settings. Raises LaunchError that names the variable at fault, and never says its value."""
-    try:
-        return settings.get()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "a setting"
-        raise LaunchError(f"{name} is not valid: {first['msg']}") from None
-
-
 def check_settings(here: Settings) -> None:
-    """What the settings and the disk say. Raises LaunchError."""
-    if not is_loopback(here.host) and not here.api_keys.get_secret_value():
+    """What the settings and the disk say. Raises LaunchError and BadSettings."""
+    if "vllm_executable" in here.model_fields_set:
+        # Looked at before `has_engine`, which would take a mistyped path for a machine without an engine.
+        preflight.check_engine(here)
+    if not is_loopback(here.host) and not here.keyring:
         raise LaunchError(
             "TANDEM_HOST is open to other machines and TANDEM_API_KEYS is empty: name keys as owner:key,owner:key"
         )
@@ -80,6 +72,10 @@ def check_redis(url: str) -> list[str]:
     try:
         redis = connection.connect(url)
         major = int(str(redis.info("server")["redis_version"]).split(".")[0])
+    except AuthenticationError:
+        raise LaunchError("the Redis in REDIS_URL does not accept the user or the password in it") from None
+    except ResponseError as error:
+        raise LaunchError(f"the Redis in REDIS_URL cannot be used: {error}") from None
     except (RedisError, ValueError, OSError) as error:
         raise LaunchError(f"the Redis in REDIS_URL does not answer ({type(error).__name__}): is it running?") from None
     if major < OLDEST_REDIS:

@@ -43,7 +43,7 @@ def lines(here: Settings) -> Iterator[str]:
 
 def curl(here: Settings) -> str:
     """A request that works as pasted; with keys set, once one of them is put in."""
-    key = " -H 'Authorization: Bearer YOUR-KEY'" if here.api_keys.get_secret_value() else ""
+    key = " -H 'Authorization: Bearer YOUR-KEY'" if here.keyring else ""
     return (
         f"curl -s {base_url(here)}/jobs{key} -H 'Content-Type: application/json' -H 'Prefer: wait=20'"
         """ -d '{"prompt": "What is the capital of France?"}'"""

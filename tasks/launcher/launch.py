@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from tasks import preflight, settings
 from tasks.launcher import checks, environment, greeting, owner, programs, valkey
 from tasks.launcher.announcement import Announcement
 from tasks.launcher.environment import Surroundings
@@ -17,7 +18,7 @@ from tasks.launcher.logs import Follower, last_line
 from tasks.launcher.programs import Program
 from tasks.launcher.supervisor import Supervisor
 from tasks.launcher.terminal import LaunchError, fail, say, warn
-from tasks.settings import Settings
+from tasks.settings import BadSettings, Settings
 from tasks.store import connection
 from tasks.store.fleet import Fleet
 
@@ -35,12 +36,13 @@ class Interrupted(Exception):
 def run(interrupt: Interrupt) -> int:
     """Run until a signal comes. Returns the exit status."""
     try:
-        here = checks.read_settings()
+        preflight.check()
+        here = settings.get()
         here = here.model_copy(update={"data": here.data.absolute()})
         checks.check_settings(here)
         with owner.owned(here.data):
             _run_in(here, interrupt)
-    except LaunchError as error:
+    except (LaunchError, BadSettings) as error:
         fail(str(error))
         return 1
     return 0

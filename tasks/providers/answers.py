@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tasks.domain.errors import (
+from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
     InvalidResponse,
@@ -28,7 +28,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     return value
 
 
-def completion(body: dict[str, Any], *, model: str) -> Completion:
+def completion(body: dict[str, Any], *, model: str) -> Completion[ChatResult]:
     """The answer in a chat completion; `model` is what was asked for, should the body not name one.
 
     An answer is one that ended by itself (stop, length, tool_calls) and says something. What is none raises
@@ -90,7 +90,9 @@ def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
         return
     thought = bool(result.reasoning) or bool(usage and usage.reasoning_tokens)
     if result.finish_reason == "length" and thought:
-        raise ReasoningExhausted("the token budget ran out while the model was still thinking; raise max_tokens")
+        raise ReasoningExhausted(
+            "the token budget ran out while the model was still thinking; raise max_tokens", usage=usage
+        )
     if result.content is None:
         raise InvalidResponse("the provider sent an answer without content")
 

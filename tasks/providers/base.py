@@ -8,9 +8,10 @@ import threading
 import time
 from typing import Protocol
 
+from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 
 DEADLINE = "deadline"
 
@@ -69,12 +70,16 @@ class Provider(Protocol):
 
     name: str
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`. Raises a ProviderError, or CallCut when `call` was ended by us."""
         ...
 
     def models(self, call: Call) -> frozenset[str]:
         """The ids it lists: those it has, not those that our key may call. Raises as `complete` does."""
+        ...
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """Turn texts into vectors with `model`. Raises the same."""
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.catalog_file import LONGEST_NAME, NAME
-from tasks.domain.errors import InvalidResponse
+from tasks.domain.provider_errors import InvalidResponse
 
 #: More than any provider has; a list longer than this is none.
 MOST = 10_000

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Unpack
 from urllib.parse import urljoin, urlsplit
 
-from tasks.domain.errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
+from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
 from tasks.providers.base import Call
-from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
+from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.transport import Answer
 
-BASE_URL = "https://integrate.api.nvidia.com/v1"
-NVCF_URL = "https://api.nvcf.nvidia.com"
 #: How long one status request may be held open upstream.
 POLL_HOLD_S = 30
 #: The pause between two status requests, should the host not hold them, and how often it looks for a cut.
@@ -26,28 +25,13 @@ class NIM(OpenAICompatible):
 
     name = "nim"
 
-    def __init__(
-        self,
-        *,
-        api_key: str | None,
-        base_url: str = BASE_URL,
-        nvcf_url: str = NVCF_URL,
-        concurrency: int = 64,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        ca_file: str | None = None,
-    ) -> None:
-        super().__init__(
-            base_url=base_url,
-            api_key=api_key,
-            concurrency=concurrency,
-            connect_timeout_s=connect_timeout_s,
-            ca_file=ca_file,
-        )
+    def __init__(self, *, nvcf_url: str, **access: Unpack[Access]) -> None:
+        super().__init__(**access)
         self._nvcf_url = nvcf_url.rstrip("/")
 
-    def ask(self, body: bytes, call: Call) -> Answer:
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
         """Send the request and wait for its answer, however NVIDIA delivers it."""
-        answer = super().ask(body, call)
+        answer = super().ask(path, body, call)
         if answer.status == 202:
             answer = self._poll(answer, call)
         if answer.status == 302:

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Required, TypedDict, Unpack
 
 import structlog
 
-from tasks.domain.errors import ProviderError
+from tasks import catalog
+from tasks.catalog import Model
+from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
-from tasks.providers import answers, lists, refusals
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
+from tasks.providers import answers, base_models, embeddings, lists, reasoning, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
-CONNECT_TIMEOUT_S = 5.0
+CONCURRENCY, CONNECT_TIMEOUT_S = 64, 5.0
+#: Texts per call. NVIDIA's endpoints take more of some models and fewer of others.
+EMBEDDING_BATCH = 64
 
 log = structlog.get_logger()
 
 
+class Access(TypedDict, total=False):
+    """How a provider is reached. Every kind of it takes these, and hands them on as they are."""
+
+    #: Ends in `/v1` or the like.
+    base_url: Required[str]
+    api_key: str | None
+    #: How many threads one instance serves.
+    concurrency: int
+    connect_timeout_s: float
+    #: How many texts one embeddings call carries.
+    embedding_batch: int
+    #: In place of the usual certificate authorities.
+    ca_file: str | None
+
+
 class OpenAICompatible:
-    """A provider at `base_url` (which ends in `/v1` or the like). One instance serves `concurrency` threads.
+    """A provider at `base_url`. One instance serves `concurrency` threads.
 
     `complete` sends one request, in answer to which nothing is streamed. It raises a ProviderError as refusals.py
     and answers.py say, ConnectionLost or ProviderTimeout when there is no whole answer, or CallCut.
@@ -29,31 +50,63 @@ class OpenAICompatible:
 
     name = "openai"
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        api_key: str | None = None,
-        concurrency: int = 64,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        ca_file: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
+    def __init__(self, **access: Unpack[Access]) -> None:
+        self._base_url = access["base_url"].rstrip("/")
         self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "tandem"}
-        self._headers |= headers or {}
-        if api_key:
+        if api_key := access.get("api_key"):
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._transport = Transport(concurrency=concurrency, connect_timeout_s=connect_timeout_s, ca_file=ca_file)
+        self._embedding_batch = access.get("embedding_batch", EMBEDDING_BATCH)
+        self._transport = Transport(
+            concurrency=access.get("concurrency", CONCURRENCY),
+            connect_timeout_s=access.get("connect_timeout_s", CONNECT_TIMEOUT_S),
+            ca_file=access.get("ca_file"),
+        )
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`."""
-        body = json.dumps(self.payload(model, request)).encode()
-        answer = self.ask(body, call)
+        known = catalog.known_to(self.name, model)
+        if known is not None and known.completions:
+            answer = self._answered("/completions", base_models.payload(model, request), call)
+            with self.reading():
+                return answers.completion(base_models.as_chat(self._body(answer, model)), model=model)
+        url = known.endpoints.get(self.name) if known else None
+        answer = self._answered(url or "/chat/completions", self.payload(model, request, known), call)
+        with self.reading():
+            return answers.completion(self._body(answer, model), model=model)
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """Turn texts into vectors; many of them in several calls, one after another, within `call`'s one time."""
+        bodies, vectors = [], []
+        for run in embeddings.split(request.input, self._embedding_batch):
+            answer = self._answered("/embeddings", self.embedding_payload(model, run, request), call)
+            with self.reading():
+                bodies.append(self._body(answer, model))
+                vectors.append(embeddings.vectors(bodies[-1], count=len(run)))
+        return embeddings.joined(vectors, bodies, model=model)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Around the judging of an answer with status 200: what its faults mean at this provider."""
+        return nullcontext()
+
+    def payload(self, model: str, request: ChatRequest, known: Model | None) -> dict[str, Any]:
+        """What is asked, as JSON values."""
+        said = {**(known.sampling if known else {}), **request.to_json()}
+        said.pop("retry_exhausted", None)
+        use = said.pop("use_reasoning", None)
+        return reasoning.switched({"model": model, **said}, known, use)
+
+    def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
+        """What is asked of some of the texts, as JSON values."""
+        return {"model": model, "encoding_format": "float", **request.to_json(), "input": list(texts)}
+
+    def _answered(self, path: str, payload: dict[str, Any], call: Call) -> Answer:
+        """The answer, if it has status 200."""
+        answer = self.ask(path, json.dumps(payload).encode(), call)
         if answer.status != 200:
+            model = str(payload["model"])
             self._note(answer, model, call)
             raise self.refusal(answer, model)
-        return self.read(answer, model)
+        return answer
 
     def models(self, call: Call) -> frozenset[str]:
         """The ids that the provider lists."""
@@ -63,13 +116,16 @@ class OpenAICompatible:
             raise self.refusal(answer, "")
         return lists.ids(answers.parsed(answer.body))
 
-    def payload(self, model: str, request: ChatRequest) -> dict[str, Any]:
-        """What is asked, as JSON values."""
-        return {"model": model, **request.to_json()}
+    def _body(self, answer: Answer, model: str) -> dict[str, Any]:
+        """The JSON object of an answer. One that says that it is an error is refused like any other."""
+        body = answers.parsed(answer.body)
+        if refused := error_in_success(body):
+            raise self.refusal(refused, model)
+        return body
 
-    def ask(self, body: bytes, call: Call) -> Answer:
-        """Send the request and read the answer, whatever its status."""
-        url = f"{self._base_url}/chat/completions"
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
+        """Send a request to a path of the provider's, or to a URL, and read the answer, whatever its status."""
+        url = path if "://" in path else self._base_url + path
         return self._transport.send("POST", url, headers=self.headers(call), body=body, call=call)
 
     def headers(self, call: Call) -> dict[str, str]:
@@ -79,13 +135,6 @@ class OpenAICompatible:
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """What an answer with another status than 200 means."""
         return refusals.refusal(answer, provider=self.name, model=model)
-
-    def read(self, answer: Answer, model: str) -> Completion:
-        """The completion in an answer with status 200, which may also hold an error."""
-        body = answers.parsed(answer.body)
-        if refused := error_in_success(body):
-            raise self.refusal(refused, model)
-        return answers.completion(body, model=model)
 
     def _note(self, answer: Answer, model: str, call: Call) -> None:
         if answer.status in refusals.ABOUT_ACCOUNT:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Unpack
 
-from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
+from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import Completion
+from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers.base import Call
-from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
+from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
 from tasks.providers.transport import Answer
 
-BASE_URL = "https://openrouter.ai/api/v1"
 #: How OpenRouter learns which application calls; it shows them in its rankings.
-REFERER, TITLE = "https://github.com/tandem-jobs/tandem", "Tandem"
+APPLICATION = {"HTTP-Referer": "https://github.com/tandem-jobs/tandem", "X-OpenRouter-Title": "Tandem"}
 FREE = ":free"
 
 
@@ -23,33 +24,24 @@ class OpenRouter(OpenAICompatible):
 
     name = "openrouter"
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str = BASE_URL,
-        allow_paid: bool = False,
-        referer: str = REFERER,
-        title: str = TITLE,
-        concurrency: int = 64,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        ca_file: str | None = None,
-    ) -> None:
-        super().__init__(
-            base_url=base_url,
-            api_key=api_key,
-            concurrency=concurrency,
-            connect_timeout_s=connect_timeout_s,
-            ca_file=ca_file,
-            headers={"HTTP-Referer": referer, "X-OpenRouter-Title": title},
-        )
+    def __init__(self, *, allow_paid: bool = False, **access: Unpack[Access]) -> None:
+        super().__init__(**access)
+        self._headers |= APPLICATION
         self._allow_paid = allow_paid
 
-    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion:
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`, if that costs nothing or may cost."""
+        self._raise_if_paid(model)
+        return super().complete(model, request, call)
+
+    def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
+        """Turn texts into vectors, if that costs nothing or may cost."""
+        self._raise_if_paid(model)
+        return super().embed(model, request, call)
+
+    def _raise_if_paid(self, model: str) -> None:
         if not (self._allow_paid or model.endswith(FREE)):
             raise PaymentRequired(f"model {model!r} is a paid variant, and paid models are not allowed here")
-        return super().complete(model, request, call)
 
     def models(self, call: Call) -> frozenset[str]:
         """The ids it lists, as far as they may be called here."""

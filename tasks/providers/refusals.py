@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tasks.domain.errors import (
+from tasks.domain.provider_errors import (
     AccessDenied,
     AuthenticationFailed,
     BadRequest,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import requests
 import urllib3
 
-from tasks.domain.errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
+from tasks.domain.provider_errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
 from tasks.providers.base import Call
 from tasks.providers.connection import CallAdapter, Exchange, carry
 
@@ -34,7 +34,7 @@ class Answer:
 class Transport:
     """Sends requests that can be cut. Serves `concurrency` threads at once; a further one waits for its turn.
 
-    `ca_file` replaces the system's certificate authorities. Proxies, netrc and cookies are not looked at.
+    `ca_file` replaces certifi's certificate authorities. Proxies, netrc and cookies are not looked at.
     """
 
     def __init__(self, *, concurrency: int, connect_timeout_s: float, ca_file: str | None = None) -> None:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.domain.errors import ConnectionLost, EngineAway, EngineLost, ProviderError, ProviderOverloaded, Unreachable
-from tasks.domain.result import Completion
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.provider_errors import (
+    ConnectionLost,
+    EngineAway,
+    EngineLost,
+    ProviderError,
+    ProviderOverloaded,
+    Unreachable,
+)
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import OpenAICompatible
 from tasks.providers.transport import Answer
@@ -19,10 +30,10 @@ class VLLM(OpenAICompatible):
 
     name = "vllm"
 
-    def ask(self, body: bytes, call: Call) -> Answer:
+    def ask(self, path: str, body: bytes, call: Call) -> Answer:
         """Send the request. Raises EngineLost or EngineAway where others say ConnectionLost."""
         try:
-            return super().ask(body, call)
+            return super().ask(path, body, call)
         except Unreachable as error:
             raise EngineAway(error.message) from error
         except ConnectionLost as error:
@@ -35,9 +46,26 @@ class VLLM(OpenAICompatible):
             return EngineLost("the engine died or is going down")
         return error
 
-    def read(self, answer: Answer, model: str) -> Completion:
-        """The completion. Raises EngineLost when it is not whole."""
-        try:
-            return super().read(answer, model)
-        except (ConnectionLost, ProviderOverloaded) as error:
-            raise EngineLost(error.message) from error
+    def reading(self) -> AbstractContextManager[None]:
+        """An answer that is not whole is a dying engine's."""
+        return whole()
+
+    def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
+        """vLLM's own words for a text that is too long; its models have no two sides of a search."""
+        said = super().embedding_payload(model, texts, request)
+        said.pop("input_type", None)
+        if said.pop("truncate", "NONE") != "NONE":
+            said |= {
+                "truncate_prompt_tokens": -1,
+                "truncation_side": "left" if request.truncate == "START" else "right",
+            }
+        return said
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Raise EngineLost in place of what an engine's death looks like in an answer."""
+    try:
+        yield
+    except (ConnectionLost, ProviderOverloaded) as error:
+        raise EngineLost(error.message) from error

@@ -29,7 +29,7 @@ def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tri
         "kind": asked.kind.value,
         "mode": asked.mode.value,
         "model": asked.model,
-        "request": json.dumps(asked.request, ensure_ascii=False),
+        "request": json.dumps(asked.request.to_json(), ensure_ascii=False),
         "metadata": json.dumps(dict(asked.metadata), ensure_ascii=False),
         "queue": queue,
         "priority": str(priority),

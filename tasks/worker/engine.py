@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from tasks import serving, settings
+from tasks import catalog, serving, settings
 from tasks.engine.config import EngineConfig, State
 from tasks.engine.server import Engine
 from tasks.process import WorkerProcess
@@ -28,6 +28,7 @@ def config() -> EngineConfig:
     here = settings.get()
     path = here.model or str((here.models_dir / CPU_MODEL).resolve())
     model_id = serving.local_model(here)
+    known = catalog.known_to(serving.LOCAL, model_id)
     return EngineConfig(
         model=path,
         served_names=(model_id,) if model_id == path else (model_id, path),
@@ -35,6 +36,7 @@ def config() -> EngineConfig:
         executable=here.vllm_executable.absolute(),
         run_dir=(here.data / "engines" / here.device.replace("/", "_")).absolute(),
         extra_args=tuple(shlex.split(here.vllm_args)),
+        embeds=known is not None and known.can("embedding"),
         max_num_seqs=here.gpu_concurrency,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from celery import bootsteps, signals
 
-from tasks import catalog, logs, process, serving, settings
+from tasks import logs, process, serving, settings
 from tasks.serving import GPU
 from tasks.worker import unacknowledged
 from tasks.worker.beat import Beat
@@ -29,13 +29,6 @@ def _configure_logging(**_: Any) -> None:
     logs.configure()
 
 
-def _check_catalog() -> None:
-    try:
-        catalog.models()
-    except catalog.CatalogError as error:
-        raise SystemExit(str(error)) from None  # one sentence, not a page about bootsteps
-
-
 class Duties(bootsteps.StartStopStep):
     """Everything beside tasks. Started before the consumer, so that nothing is popped by a worker nobody knows of."""
 
@@ -43,7 +36,6 @@ class Duties(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **_: Any) -> None:
         here = settings.get()
-        _check_catalog()
         queues = worker.app.amqp.queues
         self.has_engine = GPU in queues.consume_from
         servings = (serving.local(here),) if self.has_engine else serving.hosted(here)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections import Counter
@@ -10,28 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.nemesis import Nemesis, submit_for
+from tests.support.nemesis import Nemesis, restart_redis, submit_for
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import judge, unfinished, wait_for_all
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
+#: Redis is back within a second, so five restarts in 42 s refuse a tenth at the most; CI may be slower.
+MOST_OF_1000 = 800
+
 
 def test_redis_killed_every_eight_seconds_loses_nothing(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
         service.tell_sandbox(latency_ms=300)
-
-        def kill_redis(_chance: random.Random) -> None:
-            service.valkey.kill()
-            service.valkey.start()
-
-        with Nemesis(kill_redis, every_s=(8, 8)) as nemesis:
+        with Nemesis(restart_redis(service), every_s=(8, 8)) as nemesis:
             ids = submit_for(service, 42, count=1000)
         wait_for_all(service, ids, within_s=60)
         verdict = judge(service, ids)
         print(f"restarts={nemesis.strikes} refused={1000 - len(ids)} {verdict}")
         assert nemesis.strikes >= 5
+        assert verdict.accepted >= MOST_OF_1000, "refused more than the restarts explain"
         assert verdict.is_clean()
 
 

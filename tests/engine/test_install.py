@@ -50,8 +50,6 @@ def test_settings_come_from_the_environment_then_from_the_env_file(
     env_file = tmp_path / "env"
     env_file.write_text("# a comment\nTANDEM_DATA='/somewhere'\nexport TANDEM_MODEL=a/b\n")
     monkeypatch.setenv("TANDEM_ENV_FILE", str(env_file))
-    monkeypatch.delenv("TANDEM_MODEL", raising=False)
-    monkeypatch.delenv("TANDEM_DATA", raising=False)
     assert install.models_dir() == Path("/somewhere/models")
     assert install.setting("TANDEM_MODEL") == "a/b"
     assert install.setting("TANDEM_PORT") == ""

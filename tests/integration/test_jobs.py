@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from typing import Any
 
 from tests.integration.conftest import CANARY
 from tests.support.polling import until
@@ -61,9 +62,14 @@ def test_what_will_fail_again_fails_at_once(service: Service) -> None:
 
 def test_a_waiting_job_says_what_it_waits_for_and_holds_no_slot(service: Service) -> None:
     job_id = service.submit("hello", model="sandbox/status-503-after-30+times-1")
-    until(lambda: service.job(job_id)["status"] == "pending" and service.job(job_id)["attempts"], within_s=5)
-    assert service.job(job_id)["waiting_on"]["reason"] == "backoff"
-    assert service.job(job_id)["waiting_on"]["until"] is not None
+
+    def put_back() -> dict[str, Any]:
+        job = service.job(job_id)
+        return job if job["status"] == "pending" and job["attempts"] else {}
+
+    waiting_on = until(put_back, within_s=5)["waiting_on"]
+    assert waiting_on["reason"] == "backoff"
+    assert waiting_on["until"] is not None
     until(lambda: sum(worker_in_flight(service)) == 0, within_s=5)
     assert service.http.post(f"{service.url}/jobs/{job_id}/cancel", timeout=5).json()["status"] == "cancelled"
 

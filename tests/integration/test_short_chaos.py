@@ -9,7 +9,7 @@ from pathlib import Path
 from celery import Celery
 
 from tests.chaos.deadly import DeadlyUpstream
-from tests.support.nemesis import Nemesis, kill_a_worker, submit_for
+from tests.support.nemesis import Nemesis, kill_a_worker, restart_redis, submit_for
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import judge, wait_for_all
@@ -20,14 +20,10 @@ SEED = 20
 def test_killed_workers_and_a_killed_redis_lose_nothing(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
         service.tell_sandbox(latency_ms=300)
-        kill = kill_a_worker(service)
+        kill, restart = kill_a_worker(service), restart_redis(service)
 
         def harm(chance: random.Random) -> None:
-            if chance.random() < 0.3:
-                service.valkey.kill()
-                service.valkey.start()
-            else:
-                kill(chance)
+            (restart if chance.random() < 0.3 else kill)(chance)
 
         with Nemesis(harm, every_s=(1, 2.5), seed=SEED) as nemesis:
             ids = submit_for(service, 9, count=300)
@@ -52,7 +48,8 @@ def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
     """As after a lost connection: alive, slots free, the queue not empty, and nothing is popped."""
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
         client = Celery(broker=service.valkey.url)
-        assert client.control.cancel_consumer("api", reply=True, timeout=5, limit=1)
+        # A worker says hello before it listens for commands.
+        until(lambda: client.control.cancel_consumer("api", reply=True, timeout=1, limit=1), within_s=20)
         ids = [service.submit(f"job {n}") for n in range(10)]
         wait_for_all(service, ids, within_s=40)
         assert judge(service, ids).by_status == {"completed": 10}

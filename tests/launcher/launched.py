@@ -24,23 +24,20 @@ from tests.support.valkey import free_port
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tasks.launcher"]
 START_S, STOP_S = 90, 20
-#: What a test run's own environment must not bring in. A path that is not there: no engine.
-WITHOUT = dict.fromkeys(
-    ("NVIDIA_API_KEY", "NVIDIA_BASE_URL", "OPENROUTER_API_KEY", "TANDEM_API_KEYS", "TANDEM_MODEL", "TANDEM_API_MODEL",
-     "TANDEM_SANDBOX_URL", "TANDEM_HOST", "REDIS_URL"), "",
-) | {"TANDEM_ENV_FILE": os.devnull, "TANDEM_VLLM": "no-engine"}  # fmt: skip
+#: Where the launcher is started: a folder without an engine, which this checkout may have.
+FOLDER = Path(__file__).parent
 
 
 def environment(data: Path, changes: Mapping[str, str]) -> dict[str, str]:
     """The environment of a launcher whose data lie in `data`."""
     own = {"TANDEM_DATA": str(data), "TANDEM_PORT": str(free_port()), "TANDEM_FLOWER_PORT": str(free_port())}
-    return {**os.environ, **WITHOUT, **own, **changes}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **own, **changes}
 
 
 def refused(data: Path, **changes: str) -> tuple[int, str]:
     """Start a launcher that is not to come up: (exit status, stderr)."""
     ended = subprocess.run(
-        COMMAND, cwd=ROOT, env=environment(data, changes), capture_output=True, text=True, timeout=START_S
+        COMMAND, cwd=FOLDER, env=environment(data, changes), capture_output=True, text=True, timeout=START_S
     )
     assert survivors(data) == []
     return ended.returncode, ended.stderr
@@ -79,7 +76,7 @@ class Launched:
         with self._out.open("w+b") as out:
             to = out if terminal is None else terminal.theirs
             self.process = subprocess.Popen(
-                COMMAND, cwd=ROOT, env=self.env, stdin=to, stdout=to, stderr=to, start_new_session=True,
+                COMMAND, cwd=FOLDER, env=self.env, stdin=to, stdout=to, stderr=to, start_new_session=True,
                 preexec_fn=None if terminal is None else _control_terminal,
             )  # fmt: skip
 

@@ -18,7 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.launcher.launched import WITHOUT, survivors
+from tests.environment import cleaned
+from tests.launcher.launched import survivors
 from tests.support.polling import until
 from tests.support.valkey import free_port
 
@@ -54,9 +55,7 @@ class Clone:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         self._commands = commands((folder / "README.md").read_text())
         ports = {"TANDEM_PORT": str(free_port()), "TANDEM_FLOWER_PORT": str(free_port()), "TANDEM_DRAIN_S": DRAIN_S}
-        # The engine of this checkout is not in the clone, and its settings are not meant for it.
-        without = {name: value for name, value in WITHOUT.items() if name.endswith(("_KEY", "_URL", "_KEYS", "_MODEL"))}
-        self._env = {**os.environ, **without, **ports}
+        self._env = cleaned(os.environ) | ports
         self._url = f"http://127.0.0.1:{ports['TANDEM_PORT']}"
         self._out = folder.with_suffix(".out")
 

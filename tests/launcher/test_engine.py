@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import MODELS_DIR
 from tests.launcher.launched import ROOT, Launched, survivors
 from tests.support.polling import until
 
 ENGINE = ROOT / ".venv-vllm" / "bin" / "vllm"
-MODEL = ROOT / ".tandem" / "models" / "tiny-chat"
+MODEL = MODELS_DIR / "tiny-chat"
 LOAD_S = 240
 
 

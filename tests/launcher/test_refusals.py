@@ -12,10 +12,9 @@ import pytest
 from tasks import settings
 from tasks.launcher import checks
 from tasks.launcher.terminal import LaunchError
-from tests.launcher.launched import environment, refused
-from tests.support.valkey import free_port
-
-SECRET = "hunter2"  # what must not be repeated
+from tests.launcher.launched import FOLDER, environment, refused
+from tests.support.valkey import Valkey, free_port
+from tests.test_settings import SECRET
 
 
 @pytest.fixture
@@ -47,17 +46,42 @@ def test_a_redis_that_does_not_answer(tmp_path: Path) -> None:
     assert SECRET not in said
 
 
-def test_a_variable_that_cannot_be_read(tmp_path: Path) -> None:
-    said = one_sentence(tmp_path / "data", TANDEM_PORT=SECRET)
-    assert "TANDEM_PORT is not valid" in said
-    assert SECRET not in said
+def test_a_redis_that_does_not_let_us_in(valkey_server: Valkey) -> None:
+    url = f"redis://nobody:{SECRET}@127.0.0.1:{valkey_server.port}/0"
+    with pytest.raises(LaunchError, match="does not accept the user or the password"):
+        checks.check_redis(url)
+
+
+def test_a_redis_without_that_database(valkey_server: Valkey) -> None:
+    with pytest.raises(LaunchError, match=r"cannot be used: .*out of range"):
+        checks.check_redis(f"redis://127.0.0.1:{valkey_server.port}/4711")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("TANDEM_PORT", SECRET), ("REDIS_URL", "unix:///run/v.sock"), ("TANDEM_API_KEYS", SECRET)]
+)
+def test_a_variable_that_cannot_be_used(tmp_path: Path, name: str, value: str) -> None:
+    """More of them in tests/test_settings.py."""
+    said = one_sentence(tmp_path / "data", **{name: value})
+    assert said.startswith(f"error: {name} is not valid: ")
+    assert value not in said
+
+
+def test_a_catalogue_that_is_not_there(tmp_path: Path) -> None:
+    said = one_sentence(tmp_path / "data", TANDEM_CATALOG=str(tmp_path / "none.toml"))
+    assert f"TANDEM_CATALOG is not valid: {tmp_path / 'none.toml'} cannot be read" in said
+
+
+def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
+    said = one_sentence(tmp_path / "data", TANDEM_VLLM="/nonexistent")
+    assert "TANDEM_VLLM is not valid: /nonexistent is no program" in said
 
 
 def test_a_web_server_that_does_not_come_up(tmp_path: Path) -> None:
-    """It alone can read the keys; what it says is passed on."""
-    said = one_sentence(tmp_path / "data", TANDEM_API_KEYS=SECRET)
-    assert "web does not start: TANDEM_API_KEYS: entry 1 is not owner:key" in said
-    assert SECRET not in said
+    """What it says last is passed on."""
+    said = one_sentence(tmp_path / "data", GUNICORN_CMD_ARGS="--no-such-option")
+    assert "web does not start" in said
+    assert "--no-such-option" in said
 
 
 def test_a_data_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
@@ -68,7 +92,6 @@ def test_a_data_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"TANDEM_LEASE_S": "0.1"}, "TANDEM_LEASE_S is not valid"),
         ({"TANDEM_MODEL": "organisation/model"}, "TANDEM_MODEL is set but no engine is installed"),
         ({"TANDEM_HOST": "0.0.0.0"}, "TANDEM_API_KEYS is empty"),
         ({"TANDEM_HOST": "somewhere.example"}, "TANDEM_API_KEYS is empty"),
@@ -79,9 +102,10 @@ def test_a_data_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 def test_settings_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str
 ) -> None:
+    monkeypatch.chdir(FOLDER)
     for name, value in environment(tmp_path, changes).items():
         monkeypatch.setenv(name, value)
     settings.get.cache_clear()
     with pytest.raises(LaunchError, match=words):
-        checks.check_settings(checks.read_settings())
+        checks.check_settings(settings.get())
     settings.get.cache_clear()

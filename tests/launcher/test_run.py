@@ -13,7 +13,7 @@ import requests
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from tests.launcher.launched import COMMAND, ROOT, Launched, survivors
+from tests.launcher.launched import COMMAND, FOLDER, Launched, survivors
 from tests.support.polling import until
 from tests.support.valkey import Valkey
 
@@ -68,7 +68,7 @@ def test_a_killed_valkey_is_started_again_with_its_data(run: Launched) -> None:
 
 
 def test_a_second_one_in_the_same_data_folder_is_refused(run: Launched) -> None:
-    command = subprocess.run(COMMAND, env=run.env, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    command = subprocess.run(COMMAND, env=run.env, cwd=FOLDER, capture_output=True, text=True, timeout=20)
     assert command.returncode == 1
     assert command.stderr.startswith(f"error: another make run (process {run.process.pid})")
     assert requests.get(f"{run.url}/readyz", timeout=5).ok

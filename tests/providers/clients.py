@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from tasks.domain.request import ChatRequest, Message
-from tasks.domain.result import Completion
+from tasks.domain.result import ChatResult, Completion
 from tasks.providers.base import Call, Provider
 from tasks.providers.nim import NIM
 from tasks.providers.openrouter import OpenRouter
@@ -44,7 +44,9 @@ def a_call(timeout_s: float = 10.0) -> Call:
     return Call(request_id=f"job_{next(_numbers)}.1", timeout_s=timeout_s)
 
 
-def chat(client: Provider, words: str, call: Call | None = None, request: ChatRequest = HELLO) -> Completion:
+def chat(
+    client: Provider, words: str, call: Call | None = None, request: ChatRequest = HELLO
+) -> Completion[ChatResult]:
     """Ask for what the sandbox's grammar says; the free variant, for OpenRouter's sake."""
     return client.complete(f"sandbox/{words}:free", request, call or a_call())
 

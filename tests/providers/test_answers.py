@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.domain import errors
+from tasks.domain import provider_errors as errors
 from tasks.domain.result import ChatResult, Usage
 from tasks.providers import answers
 

@@ -125,8 +125,9 @@ def test_the_second_try_takes_no_stale_connection_either(wire: Wire, monkeypatch
 
 def test_no_environment_is_looked_at(sandbox: SandboxThread, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment, or a .netrc, must not see or change what goes to a provider."""
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent")
     transport = Transport(concurrency=1, connect_timeout_s=1)
     answer = transport.send("GET", f"{sandbox.url}/vllm/health", headers={}, body=None, call=a_call())
     assert answer.status == 200

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from tasks.domain import errors
-from tasks.domain.errors import ProviderError
+from tasks.domain import provider_errors as errors
+from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest, Message
 from tasks.providers.base import Provider
 from tasks.providers.sandbox.dialects import ACCOUNT, USER

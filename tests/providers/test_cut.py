@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 
-from tasks.domain.errors import CallCut, ProviderTimeout
-from tasks.domain.result import Completion
+from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import ProviderTimeout
+from tasks.domain.result import ChatResult, Completion
 from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import MAKERS, a_call, chat
@@ -25,7 +26,9 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(16)
 
 
-def hanging(pool: ThreadPoolExecutor, client: Provider, sandbox: SandboxThread) -> tuple[Call, Future[Completion]]:
+def hanging(
+    pool: ThreadPoolExecutor, client: Provider, sandbox: SandboxThread
+) -> tuple[Call, Future[Completion[ChatResult]]]:
     """A call that has arrived upstream and will never be answered."""
     before, call = sandbox.state.calls.in_flight, a_call()
     running = pool.submit(chat, client, "hang", call)
@@ -33,7 +36,7 @@ def hanging(pool: ThreadPoolExecutor, client: Provider, sandbox: SandboxThread) 
     return call, running
 
 
-def assert_ends_cut(running: Future[Completion], why: str) -> None:
+def assert_ends_cut(running: Future[Completion[ChatResult]], why: str) -> None:
     with pytest.raises(CallCut) as raised:
         running.result(AT_ONCE_S)
     assert raised.value.why == why

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.domain.errors import InvalidResponse
+from tasks.domain.provider_errors import InvalidResponse
 from tasks.providers import lists
 
 

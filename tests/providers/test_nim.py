@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.domain.errors import InvalidResponse, ProviderOverloaded
+from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded
 from tasks.providers.nim import NIM
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import a_call, chat, nim

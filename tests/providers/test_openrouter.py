@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tasks.domain.errors import PaymentRequired, RateLimited
+from tasks.domain.provider_errors import PaymentRequired, RateLimited
 from tasks.providers.openrouter import OpenRouter, until_reset_s
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import BASES, HELLO, a_call, chat, openrouter
@@ -33,10 +33,10 @@ def test_openrouter_is_told_who_calls(wire: Wire) -> None:
         line.send(GOOD)
 
     wire.handler = serve
-    client = OpenRouter(base_url=wire.url, api_key="sk-or-test", referer="https://example.org", title="Ours")
+    client = OpenRouter(base_url=wire.url, api_key="sk-or-test")
     chat(client, "any")
-    assert b"HTTP-Referer: https://example.org\r\n" in seen[0]
-    assert b"X-OpenRouter-Title: Ours\r\n" in seen[0]
+    assert b"HTTP-Referer: https://github.com/tandem-jobs/tandem\r\n" in seen[0]
+    assert b"X-OpenRouter-Title: Tandem\r\n" in seen[0]
     assert b"Authorization: Bearer sk-or-test\r\n" in seen[0]
 
 

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tasks.domain import errors
+from tasks.domain import provider_errors as errors
 from tasks.providers.refusals import MESSAGE_MAX, masked, message, refusal, retry_after_s
 from tasks.providers.transport import Answer
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tasks.domain.errors import CallCut, ConnectionLost
+from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import ConnectionLost
 from tasks.domain.request import ChatRequest, Message
 from tasks.providers.base import Provider
 from tasks.providers.sandbox_client import SandboxClient

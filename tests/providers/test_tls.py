@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.domain.errors import CallCut, ConnectionLost
+from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import ConnectionLost
 from tasks.providers.sandbox_client import SandboxClient
 from tests.providers.clients import a_call, chat, cut_when
 from tests.providers.wire import GOOD, Line, Wire

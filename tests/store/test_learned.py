@@ -7,6 +7,7 @@ import pytest
 from tasks import dispatch
 from tasks.domain.errors import ModelGone
 from tasks.domain.job import Job, Kind, Mode, Status, Submission
+from tasks.domain.request import ChatRequest, Message
 from tasks.domain.standing import Lesson, State
 from tasks.store import jobs, keys, learned
 from tasks.store.claim import Claim
@@ -15,6 +16,7 @@ from tests.support.valkey import Valkey
 
 NANO, OTHER = "nvidia/nemotron-3-nano-30b-a3b", "qwen/qwq-32b"
 RETIRED = Lesson(state=State.RETIRED, retired_on="2025-11-30", why="nim has retired it on 2025-11-30")
+HELLO = ChatRequest(messages=(Message(role="user", content="hi"),))
 SERVINGS = [("api", "nim", NANO)]
 
 
@@ -25,7 +27,7 @@ def _nim(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submit(model: str = NANO, key: str | None = None) -> str:
-    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model=model, request={"messages": []},
+    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model=model, request=HELLO,
                        expires_in_s=60, idempotency_key=key)  # fmt: skip
     return dispatch.submit(asked)[0].id
 

@@ -1,256 +1,149 @@
 """Whatever happens in whatever order, no job is lost, none ends twice, and each unfinished one is watched once.
 
-The scripts run on a real Valkey. The broker is a list that loses and doubles messages; time is moved by setting back
-what is due, so that an hour takes no hour.
+The scripts run on a real Valkey. Time is moved by setting back what is due and who was last seen when, so that an hour
+takes no hour.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
-from dataclasses import dataclass, field
-from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
-from redis import Redis
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from tasks.domain.job import Status
 from tasks.domain.standing import Lesson, State
 from tasks.store import keys
-from tasks.store.claim import Claim
-from tasks.store.due import Due
-from tasks.store.jobs import Jobs, NewJob
-from tasks.store.learned import Learned
-from tasks.store.message import Message
+from tests.store.attempts import WORKER, Attempts, any_claim
+from tests.store.clients import PLACES
+from tests.store.model import LIMIT, QUEUE
+from tests.store.workers import MOMENTS, NAMES
 from tests.support.valkey import Valkey
 
-OWNER, QUEUE, LIMIT = "owner", "api", "upstream"
-LEASE_S = 3600.0
-FINAL = {"completed", "failed", "cancelled", "expired"}
+any_unfinished = precondition(lambda self: bool(self.unfinished()))
 
 
-@dataclass
-class Seen:
-    """What the outside knows of a job."""
+class Lifecycle(Attempts):
+    """All of it, with the deaths of workers, and the sweep."""
 
-    ended: str | None = None
-    settled: int = 0
-    epoch: int = 0
-    claims: list[Claim] = field(default_factory=list)
+    # ---- whether workers live ----
 
+    @any_claim
+    @rule(worker=WORKER)
+    def hello(self, worker: str) -> None:
+        """A worker holds on to all it ever claimed, and is told what is not its own any more."""
+        held = [claim for seen in self.seen.values() for claim in seen.claims_of(worker)]
+        kept = [claim for claim in held if self.seen[claim.job_id].may_write(claim)]
+        told = self.workers.hello(worker, held)
+        assert told == {(claim.job_id, claim.fence) for claim in held if claim not in kept}
+        for claim in kept:
+            assert (self.redis.zscore(keys.DUE, claim.job_id) or 0) > time.time() * 1000, "the lease was not pushed on"
 
-class Lifecycle(RuleBasedStateMachine):
-    """Clients, workers, a broker that cannot be trusted, and the sweep."""
+    @any_claim
+    @rule(worker=WORKER)
+    def goodbye(self, worker: str) -> None:
+        """In order, although it may hold something still."""
+        self.workers.goodbye(worker)
 
-    redis: Redis
-    jobs_made = Bundle("jobs_made")
+    @any_claim
+    @rule(place=PLACES, moment=st.sampled_from(MOMENTS), late=st.booleans())
+    def fall_silent(self, place: int, moment: float, late: bool) -> None:
+        """The holder of some job dies, and all that it holds is due."""
+        job_id = self.some_claim(place, stale=False).job_id
+        worker = self.seen[job_id].workers[-1]
+        self.workers.fall_silent(worker, moment, late)
+        for job_id, seen in self.seen.items():
+            if seen.holder is not None and seen.workers[-1] == worker:
+                self.come(job_id)
 
-    @initialize()
-    def begin(self) -> None:
-        self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600)
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=0)
-        self.learned = Learned(self.redis, ttl_s=600)
-        self.seen: dict[str, Seen] = {}
-        self.broker: list[Message] = []
+    # ---- the model ----
 
-    # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
-
-    def send(self, messages: list[Message] | None) -> None:
-        for message in messages or ():
-            self.broker.append(message)
-            self.redis.lpush(message.queue, message.job_id)
-
-    def take(self, place: int) -> Message:
-        self.redis.rpop(QUEUE)
-        return self.broker.pop(place % len(self.broker))
-
-    # ---- clients ----
-
-    @precondition(lambda self: len(self.seen) < 4)
-    @rule(target=jobs_made, sent=st.booleans())
-    def accept(self, sent: bool) -> str:
-        job_id = f"job_{secrets.token_hex(16)}"
-        record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
-                  "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-        self.jobs.accept(
-            NewJob(
-                job_id=job_id,
-                owner=OWNER,
-                idempotency_key=None,
-                fingerprint="",
-                expires_in_s=7200,
-                list_age_s=7200,
-                fields=record,
-            )
-        )
-        self.seen[job_id] = Seen()
-        if sent:
-            self.send([Message(job_id=job_id, epoch=0, queue=QUEUE, priority=0)])
-        return job_id
-
-    @rule(job_id=jobs_made)
-    def cancel(self, job_id: str) -> None:
-        assert self.jobs.cancel(job_id, OWNER)
-
-    @rule(state=st.sampled_from([State.RETIRED, State.CALLABLE]), walk=st.booleans())
-    def the_model_is_retired_or_back(self, state: State, walk: bool) -> None:
+    @rule(retired=st.booleans(), walk=st.booleans())
+    def retire_the_model_or_take_it_back(self, retired: bool, walk: bool) -> None:
         """Without the walk, jobs that wait for it fail when they are claimed."""
-        self.learned.note(LIMIT, "model", Lesson(state=state, why="retired"))
+        self.learned.note(LIMIT, "model", Lesson(state=State.RETIRED if retired else State.CALLABLE, why="retired"))
+        self.is_retired = retired
         if walk:
-            self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True)
-
-    # ---- the broker's faults ----
-
-    @rule(place=st.integers(0, 99))
-    def lose_message(self, place: int) -> None:
-        if self.broker:
-            self.take(place)
-
-    @rule(place=st.integers(0, 99), times=st.integers(1, 3))
-    def double_message(self, place: int, times: int) -> None:
-        if self.broker:
-            self.send([self.broker[place % len(self.broker)]] * times)
-
-    # ---- workers ----
-
-    @rule(place=st.integers(0, 99), may_isolate=st.booleans(), again=st.booleans())
-    def deliver(self, place: int, may_isolate: bool, again: bool) -> None:
-        """With `again` the broker keeps the message and will deliver it once more."""
-        if self.broker:
-            message = self.broker[place % len(self.broker)] if again else self.take(place)
-            self.claim(message, may_isolate)
-
-    @rule()
-    def deliver_all(self) -> None:
-        while self.broker:
-            self.claim(self.take(0))
-
-    def checked(self, claim: Claim, written: bool, ends: bool = True) -> None:
-        """Only who holds the newest claim may write, and only while the job is neither over nor taken away."""
-        seen = self.seen[claim.job_id]
-        assert not written or claim.fence == seen.epoch, "a stale fence was let through"
-        seen.settled += written and ends
-
-    def claim(self, message: Message, may_isolate: bool = True) -> Claim | None:
-        claim = self.jobs.claim(
-            message.job_id, message.epoch, worker="w1", lease_s=LEASE_S, may_isolate=may_isolate,
-            servings=[(QUEUE, LIMIT, "model")],
-        )  # fmt: skip
-        if claim is not None:
-            assert message.epoch == int(claim.fence) - 1, "a stale message was let through"
-            self.seen[message.job_id].claims.append(claim)
-        return claim
-
-    @rule(job_id=jobs_made, which=st.integers(0, 9), status=st.sampled_from([Status.COMPLETED, Status.FAILED]))
-    def settle(self, job_id: str, which: int, status: Status) -> None:
-        """By the present holder or by one that was given up long ago."""
-        if claim := self.some_claim(job_id, which):
-            self.checked(claim, self.jobs.settle(claim, status, outcome=status.value))
-
-    @rule(
-        job_id=jobs_made,
-        which=st.integers(0, 9),
-        how=st.sampled_from(
-            [{}, {"delay_s": 60.0, "charged": True}, {"limit": LIMIT, "hold_s": 60.0}, {"engine_lost": True}]
-        ),
-    )
-    def put_back(self, job_id: str, which: int, how: dict[str, Any]) -> None:
-        if claim := self.some_claim(job_id, which):
-            back = self.jobs.put_back(claim, outcome="put_back", reason="test", **how)
-            self.checked(claim, back is not None, ends=False)
-            self.send(back)
-
-    @rule(job_id=jobs_made, which=st.integers(0, 9))
-    def crash_in_isolation(self, job_id: str, which: int) -> None:
-        if claim := self.some_claim(job_id, which):
-            back = self.jobs.charge_crash(claim, "test")
-            self.checked(claim, back is not None, ends=False)
-            self.send(back)
-
-    @rule(place=st.integers(0, 99))
-    def resend_while_draining(self, place: int) -> None:
-        if self.broker:
-            message = self.take(place)
-            self.send(self.jobs.resend(message.job_id, message.epoch))
-
-    def some_claim(self, job_id: str, which: int) -> Claim | None:
-        claims = self.seen[job_id].claims
-        return claims[-1 - which % len(claims)] if claims else None
+            waiting = [seen for seen in self.seen.values() if not seen.is_over and seen.holder is None and retired]
+            assert self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True) == len(waiting)
+            for seen in waiting:
+                seen.end("failed")
 
     # ---- time and the sweep ----
 
-    @rule(job_id=jobs_made)
-    def its_moment_comes(self, job_id: str) -> None:
-        """The lease runs out, the backoff is over."""
-        if self.redis.zscore(keys.DUE, job_id) is not None:
-            self.redis.zadd(keys.DUE, {job_id: 1})
+    @any_unfinished
+    @rule(place=PLACES)
+    def its_deadline_passes(self, place: int) -> None:
+        job_id = self.some_unfinished(place)
+        self.redis.hset(keys.job(job_id), "expires_at", 1)
+        self.seen[job_id].overdue = True
+        self.come(job_id)
 
-    @rule(job_id=jobs_made)
-    def its_deadline_passes(self, job_id: str) -> None:
-        if self.redis.zscore(keys.DUE, job_id) is not None:
-            self.redis.hset(keys.job(job_id), "expires_at", 1)
-            self.redis.zadd(keys.DUE, {job_id: 1})
+    def come(self, job_id: str) -> None:
+        self.redis.zadd(keys.DUE, {job_id: 1}, xx=True)
 
+    def some_unfinished(self, place: int) -> str:
+        return self.unfinished()[place % len(self.unfinished())]
+
+    @precondition(lambda self: self.is_held)
     @rule()
     def the_hold_ends(self) -> None:
-        self.redis.hset(keys.limit(LIMIT), mapping={"until": 1, "wake_at": 1})
+        self.redis.hset(keys.limit(LIMIT), "until", 1)
+        self.is_held = False
 
-    @rule(sent=st.booleans())
-    def sweep(self, sent: bool) -> None:
-        self.redis.hset("tandem:sweep", mapping={"swept_at": int(time.time() * 1000) + 5000, "grace_until": 0})
+    @rule(due=st.lists(PLACES, max_size=2), sent=st.booleans(), paused=st.sampled_from([False, False, True]))
+    def sweep(self, due: list[int], sent: bool, paused: bool) -> None:
+        """The moment of some jobs has come: a lease ran out, a backoff is over.
+
+        With `paused` nobody swept for long: Redis was away, so that no lease is taken away yet.
+        """
+        for place in due if self.unfinished() else ():
+            self.come(self.some_unfinished(place))
+        self.some_time_passes()
+        swept_at = 1 if paused else int(time.time() * 1000) + 5000
+        self.redis.hset("tandem:sweep", mapping={"swept_at": swept_at, "grace_until": 0})
+        for job_id in self.redis.zrangebyscore(keys.DUE, "-inf", 1):
+            seen = self.seen[str(job_id)]
+            if seen.overdue:
+                seen.end("expired")
+            elif seen.holder is not None and not paused:
+                seen.suspect = seen.suspect or self.workers.died_alone(seen.workers[-1])
+                seen.leave()
         found = [*self.due.sweep()[1], *self.due.find_lost(), *self.due.let_go()]
+        self.look()
+        assert all(self.seen[m.job_id].epoch == m.epoch for m in found), "sent a message that nobody will heed"
         if sent:  # else the sweeping worker dies before it sends
             self.send(found)
 
-    # ---- what must hold, always ----
+    def some_time_passes(self) -> None:
+        """Between two sweeps. Nothing may depend on how long the test takes: it could not be repeated."""
+        for job_id in self.unfinished():
+            if self.redis.hget(keys.job(job_id), "phase") == "queued":
+                self.redis.hset(keys.job(job_id), "queued_at", 1)
+            if self.redis.hget(keys.job(job_id), "reason") == "isolation":
+                self.come(job_id)
+        for place, job_id in enumerate(self.seen):
+            self.redis.zadd(keys.parked(LIMIT), {job_id: place}, xx=True)
+        self.redis.hset(f"tandem:flow:{QUEUE}:0", mapping={"busy_at": 1, "mark_at": 1})
+        self.redis.hset(keys.limit(LIMIT), "wake_at", 1)
 
-    @invariant()
-    def watched_and_final(self) -> None:
-        for job_id, seen in getattr(self, "seen", {}).items():
-            record = cast(dict[str, str], self.redis.hgetall(keys.job(job_id)))
-            status, epoch = record["status"], int(record["epoch"])
-            assert seen.ended is None or status == seen.ended, "a final state changed"
-            assert epoch >= seen.epoch, "an epoch went back"
-            assert seen.settled <= 1, "settled twice"
-            assert (self.redis.zscore(keys.DUE, job_id) is None) == (status in FINAL), f"{status}, watched wrongly"
-            self.lines_agree(job_id, record)
-            seen.epoch = epoch
-            seen.ended = status if status in FINAL else None
-
-    def lines_agree(self, job_id: str, record: dict[str, str]) -> None:
-        waiting = self.redis.zscore(keys.waiting(QUEUE, 0), job_id) is not None
-        parked = self.redis.zscore(keys.parked(LIMIT), job_id) is not None
-        phase = record["phase"] if record["status"] == "pending" else ""
-        assert waiting == (phase == "queued") and parked == (phase == "parked"), (phase, waiting, parked)
+    # ---- the end ----
 
     def teardown(self) -> None:
         """However it was left: with workers that work, everything ends."""
         for _ in range(60):
-            if all(seen.ended for seen in getattr(self, "seen", {}).values()):
+            if all(seen.is_over for seen in getattr(self, "seen", {}).values()):
                 return
             for job_id in self.seen:
-                self.its_moment_comes(job_id)
+                self.come(job_id)
             self.the_hold_ends()
-            time.sleep(0.002)
-            self.sweep(sent=True)
+            self.sweep(due=[], sent=True, paused=False)
             while self.broker:
-                message = self.take(0)
-                if claim := self.claim(message):
-                    self.seen[message.job_id].epoch = claim.fence
-                    self.checked(claim, self.jobs.settle(claim, Status.COMPLETED, outcome="completed"))
-            self.watched_and_final()
+                if claim := self.claim(self.take(0), NAMES[0]):
+                    self.settle(claim, Status.COMPLETED)
+            self.look()
         raise AssertionError("some jobs never ended")
 
 
@@ -260,7 +153,7 @@ def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
     )  # fmt: skip

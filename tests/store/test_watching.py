@@ -1,57 +1,23 @@
-"""The sweep's judgements: crash or mere lease loss, frozen Redis, lost messages; and what else the store tells."""
+"""The sweep's judgements: crash or mere lease loss, frozen Redis, lost messages."""
 
 from __future__ import annotations
 
-import secrets
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from tasks.domain.errors import IdempotencyMismatch, JobNotFound, Unavailable
-from tasks.domain.job import Status
-from tasks.store import events, keys
-from tasks.store.capacity import Capacity
-from tasks.store.claim import Claim
+from tasks.store import keys
 from tasks.store.due import Due
-from tasks.store.durability import Durability
 from tasks.store.fleet import Fleet, Worker
-from tasks.store.jobs import Jobs, NewJob
+from tasks.store.jobs import Jobs
+from tests.store.hand import LEASE_S, SERVINGS, accept, claim
 from tests.support.polling import until
 from tests.support.valkey import Valkey
-
-LEASE_S = 2.0
-SERVINGS = [("api", "upstream", "model")]
-
-
-@pytest.fixture
-def store(valkey: Valkey) -> Jobs:
-    return Jobs(valkey.client, ttl_s=60)
 
 
 @pytest.fixture
 def due(valkey: Valkey) -> Due:
     return Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=0.05)
-
-
-def accept(store: Jobs, *, key: str | None = None, fingerprint: str = "f", sent: bool = True) -> str:
-    record = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
-              "queue": "api", "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-    new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=key,
-                 fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record)  # fmt: skip
-    job_id = store.accept(new).job_id
-    if sent:
-        store.redis.lpush("api", job_id)
-    return job_id
-
-
-def claim(store: Jobs, job_id: str, worker: str) -> Claim:
-    store.redis.rpop("api")
-    epoch = int(str(store.redis.hget(keys.job(job_id), "epoch")))
-    got = store.claim(job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)
-    assert got is not None
-    return got
 
 
 def died(store: Jobs, job_id: str, worker: str, seconds_ago: float) -> None:
@@ -168,72 +134,3 @@ def test_an_entry_whose_record_is_gone_stops_nobody(store: Jobs, due: Due) -> No
     store.redis.zadd(keys.parked("upstream"), {"job_ghost": 1})
     assert due.let_go() == []
     until(lambda: [*due.find_lost(), not store.redis.zcard(keys.waiting("api", 0))][-1], within_s=5, every_s=0.06)
-
-
-def test_one_key_makes_one_job_and_another_payload_is_refused(store: Jobs) -> None:
-    first = accept(store, key="k")
-    assert accept(store, key="k") == first
-    with pytest.raises(IdempotencyMismatch):
-        accept(store, key="k", fingerprint="other")
-    store.erase(first, "o")
-    assert accept(store, key="k") != first, "a key whose job was erased is free again"
-
-
-def test_a_list_skips_what_has_expired_and_goes_on_behind_a_job(store: Jobs) -> None:
-    ids = [accept(store) for _ in range(5)][::-1]
-    store.redis.delete(keys.job(ids[1]))
-    page, more = store.page("o", status=None, model=None, limit=2, after=None)
-    assert ([job.id for job in page], more) == ([ids[0], ids[2]], True)
-    page, more = store.page("o", status=Status.PENDING, model="default", limit=2, after=ids[2])
-    assert ([job.id for job in page], more) == ([ids[3], ids[4]], False)
-    with pytest.raises(JobNotFound):
-        store.page("o", status=None, model=None, limit=2, after="job_unknown")
-    assert store.page("o", status=Status.FAILED, model=None, limit=2, after=None) == ([], False)
-    assert store.redis.zcard(keys.owner_jobs("o")) == 4
-
-
-def test_whoever_waits_is_woken_by_the_end(store: Jobs) -> None:
-    job_id = accept(store)
-    held = claim(store, job_id, "w")
-    waiters = events.Waiters(store.redis)
-    threading.Timer(0.2, lambda: store.settle(held, Status.COMPLETED, outcome="completed")).start()
-    begun = time.monotonic()
-    try:
-        assert waiters.wait(job_id, lambda: store.redis.hget(keys.job(job_id), "status") == "completed", 5)
-        assert time.monotonic() - begun < 2
-        assert not waiters.wait("job_none", lambda: False, 0.05)
-    finally:
-        waiters.stop()
-
-
-def test_capacity_refuses_before_redis_is_full(tmp_path: Path) -> None:
-    server = Valkey(tmp_path, "--maxmemory", "64mb", append_only=False).start()
-    try:
-        room = Capacity(server.client, share=0.3)
-        room.reserve(1000)
-        server.client.set("x", "y" * 20 * 1024 * 1024)
-        with pytest.raises(Unavailable):
-            room.reserve(2 * 1024 * 1024)
-    finally:
-        server.stop()
-
-
-def test_durability_has_every_write_answered_from_disk(tmp_path: Path) -> None:
-    server = Valkey(tmp_path, "--appendfsync", "everysec").start()
-    try:
-        Durability(server.client).ensure()
-        assert server.client.config_get("appendfsync") == {"appendfsync": "always"}
-    finally:
-        server.stop()
-
-
-@pytest.mark.parametrize("fault", ["appendonly off", "settings forbidden"])
-def test_durability_is_refused_where_it_cannot_be_had(tmp_path: Path, fault: str) -> None:
-    server = Valkey(tmp_path, append_only=fault != "appendonly off").start()
-    try:
-        if fault == "settings forbidden":
-            server.client.acl_setuser("default", enabled=True, nopass=True, commands=["-config"])
-        with pytest.raises(Unavailable, match="on disk"):
-            Durability(server.client).ensure()
-    finally:
-        server.stop()

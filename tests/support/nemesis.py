@@ -6,11 +6,14 @@ import random
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.support.service import Service
+from tests.support.polling import until
+from tests.support.service import Service, Supervised
 
 
 class Nemesis:
@@ -46,6 +49,39 @@ def kill_a_worker(service: Service) -> Callable[[random.Random], None]:
         worker = chance.choice(service.workers)
         if worker.process.poll() is None:
             worker.kill()
+
+    return harm
+
+
+def restart_redis(service: Service) -> Callable[[random.Random], None]:
+    """kill -9 of Redis, and a start on the same data."""
+
+    def harm(_chance: random.Random) -> None:
+        service.valkey.kill()
+        service.valkey.start()
+
+    return harm
+
+
+def kill_whoever_pops(service: Service) -> Callable[[random.Random], None]:
+    """kill -9 of a worker within a tenth of a second after it was seen to end jobs: it is popping others then."""
+    read: dict[Path, int] = defaultdict(int)
+
+    def pops(worker: Supervised) -> bool:
+        with worker.log.open("rb") as log:
+            log.seek(read[worker.log])
+            ended = b"attempt.ended" in log.read()
+            read[worker.log] = log.tell()
+        return ended
+
+    def harm(chance: random.Random) -> None:
+        popping = until(lambda: list(filter(pops, service.workers)), within_s=30, what="a worker popping jobs")
+        worker = chance.choice(popping)
+        time.sleep(chance.uniform(0, 0.1))
+        dying = worker.process
+        worker.kill()
+        dying.wait()
+        pops(worker)  # what it wrote last says nothing of the next one
 
     return harm
 

@@ -16,6 +16,8 @@ from typing import Any, cast
 import requests
 from requests.adapters import HTTPAdapter
 
+from tasks.engine.traces import Traces
+from tests.support import trail
 from tests.support.polling import until
 from tests.support.valkey import Valkey, free_port
 
@@ -26,7 +28,7 @@ class Supervised:
     """A process that is started again whenever it exits, as a supervisor would."""
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
-        self._command, self._env, self._log = list(command), dict(env), log
+        self._command, self._env, self.log = list(command), dict(env), log
         self.exits: list[int] = []
         self._stopping = threading.Event()
         self._spawn()
@@ -34,7 +36,7 @@ class Supervised:
         self._keeper.start()
 
     def _spawn(self) -> None:
-        with self._log.open("ab") as out:
+        with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._env, stdout=out, stderr=out, start_new_session=True
             )
@@ -81,7 +83,7 @@ class Service:
     ) -> None:
         self.data = data
         self.valkey = Valkey(data / "valkey", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
-                             *valkey_options)  # fmt: skip
+                             *trail.OPTIONS, *valkey_options)  # fmt: skip
         self._count, self._concurrency, self._worker_options = workers, concurrency, list(worker_options)
         self._port, self._sandbox_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -122,6 +124,8 @@ class Service:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in (*self.workers, *self._others):
             process.end()
+        for noted in self.data.rglob("engine.json"):
+            Traces(noted.parent).clear()  # a worker that is killed cannot clear up after its engine
         self.valkey.stop()
 
     def run_web(self, **env: str) -> Supervised:

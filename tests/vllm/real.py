@@ -9,13 +9,14 @@ import psutil
 import requests
 
 from tasks.engine.config import EngineConfig, State
-from tasks.engine.install import ROOT, is_installed, models_dir
+from tasks.engine.install import ROOT, is_installed
 from tasks.engine.server import Engine
 from tasks.engine.traces import Traces
+from tests.environment import MODELS_DIR
 from tests.support.polling import until
 
 VENV = ROOT / ".venv-vllm"
-MODEL = models_dir() / "tiny-chat"
+MODEL = MODELS_DIR / "tiny-chat"
 #: A start takes 20 to 30 s on an idle machine; CI's is not idle.
 START_S = 150
 

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tasks.celery import app as celery
-from tests.conftest import CLEARED, forget_caches
+from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 from tests.web.gunicorn import Gunicorn
 from web import create_app
@@ -43,8 +43,8 @@ def client(make_client: MakeClient) -> FlaskClient:
 @pytest.fixture(scope="session")
 def environment(valkey_server: Valkey) -> dict[str, str]:
     """What a gunicorn of these tests finds in its environment."""
-    own = {"TANDEM_ENV_FILE": "/dev/null", "REDIS_URL": valkey_server.url, "TANDEM_SANDBOX_URL": SANDBOX}
-    return dict.fromkeys(CLEARED, "") | own | {"TANDEM_MAX_BODY_BYTES": "100000", "LOG_FORMAT": "json"}
+    own = {"REDIS_URL": valkey_server.url, "TANDEM_SANDBOX_URL": SANDBOX}
+    return own | {"TANDEM_MAX_BODY_BYTES": "100000", "LOG_FORMAT": "json"}
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.domain.keyring import Keyring
 from tests.web.conftest import MakeClient
-from web.auth import BadKeys, Keyring
 
 PROTECTED = [
     ("GET", "/jobs"),
@@ -56,12 +56,13 @@ def test_without_keys_everything_is_open_and_a_key_is_ignored(make_client: MakeC
 
 
 @pytest.mark.parametrize(
-    "text", ["s3cret", "ann:one,s3cret", ":s3cret", "ann:", "a b:s3cret", "ann:s3 cret", "x" * 65 + ":s3cret"]
-)
+    "text",
+    ["s3cret", "ann:one,s3cret", ":s3cret", "ann:", "a b:s3cret", "ann:s3 cret", "x" * 65 + ":s3cret",
+     "ann:s3cret,bob:s3cret", ","],
+)  # fmt: skip
 def test_keys_that_cannot_be_read_are_told_without_the_key(text: str) -> None:
-    with pytest.raises(BadKeys) as caught:
+    with pytest.raises(ValueError, match=r"entry|no key") as caught:
         Keyring.parse(text)
-    assert "TANDEM_API_KEYS" in str(caught.value)
     assert "s3" not in str(caught.value)
 
 

@@ -39,7 +39,7 @@ def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -
     open_, closed = (make_client(TANDEM_API_KEYS=keys).get("/openapi.json").get_json() for keys in ("", "ann:one"))
     assert [path for path, operation in _operations(open_) if "security" in operation] == []
     secured = {path for path, operation in _operations(closed) if operation.get("security") == [{"bearer": []}]}
-    assert secured == {path for path, _ in _operations(closed) if path.startswith(("/jobs", "/models"))}
+    assert secured == {path for path, _ in _operations(closed) if path.startswith(("/jobs", "/chat", "/models"))}
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -70,15 +70,15 @@ BOUNDED = settings(
 
 def test_the_application_keeps_to_its_document(make_client: MakeClient, valkey: Valkey) -> None:
     operations = list(_described(make_client))
-    assert len(operations) == 9
+    assert len(operations) >= 12
     for operation in operations:
         _examine(operation, GenerationMode.POSITIVE, valkey)
 
 
 def test_what_the_document_forbids_is_refused(make_client: MakeClient, valkey: Valkey) -> None:
     # Elsewhere the document leaves nothing to be got wrong.
-    operations = [one for one in _described(make_client) if one.path == "/jobs"]
-    assert len(operations) == 2
+    operations = [one for one in _described(make_client) if one.path in ("/jobs", "/chat")]
+    assert len(operations) == 3
     for operation in operations:
         _examine(operation, GenerationMode.NEGATIVE, valkey)
 

@@ -118,8 +118,13 @@ def assert_problem(body: dict[str, Any], status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "text/json", "application/jsonx"]
-)
+    "content_type",
+    [
+        None, "", "text/plain", "application/x-www-form-urlencoded", "text/json", "application/jsonx",
+        "application/json; charset=latin-1", 'application/json;charset="ISO-8859-1"',
+        "application/json; charset=utf-16",
+    ],
+)  # fmt: skip
 def test_another_content_type_is_refused(client: FlaskClient, content_type: str | None) -> None:
     answer = client.post("/jobs", data=chat(), content_type=content_type)
     assert_problem(answer.get_json(), 415)
@@ -130,8 +135,9 @@ def test_a_compressed_body_is_refused(client: FlaskClient) -> None:
     assert_problem(answer.get_json(), 415)
 
 
-def test_a_charset_is_no_other_content_type(client: FlaskClient) -> None:
-    assert client.post("/jobs", data=chat(), content_type="application/json; charset=utf-8").status_code == 202
+@pytest.mark.parametrize("parameter", ["charset=utf-8", 'charset="UTF-8"', "CharSet=utf8", "profile=x"])
+def test_utf8_is_no_other_content_type(client: FlaskClient, parameter: str) -> None:
+    assert client.post("/jobs", data=chat(), content_type=f"application/json; {parameter}").status_code == 202
 
 
 def test_a_body_over_the_limit_is_refused(make_client: MakeClient, valkey: Valkey) -> None:

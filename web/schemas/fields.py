@@ -86,18 +86,18 @@ class Pairs(fields.Dict):
 class OneOrMore(fields.Field[tuple[str, ...]]):
     """A string or a short list of strings; always a tuple afterwards."""
 
-    def __init__(self, *, most: int, longest: int, **kwargs: Any) -> None:
+    def __init__(self, *, least: int = 0, most: int, longest: int, **kwargs: Any) -> None:
         self._text = Text(validate=validate.Length(1, longest))
-        self._most = most
+        self._least, self._most = least, most
         text = {"type": "string", "minLength": 1, "maxLength": longest, "pattern": NO_NUL}
-        shape = {"oneOf": [text, {"type": "array", "items": text, "maxItems": most}]}
+        shape = {"oneOf": [text, {"type": "array", "items": text, "minItems": least, "maxItems": most}]}
         super().__init__(metadata=shape | kwargs.pop("metadata", {}), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, list):
             return (self._text.deserialize(value),)
-        if len(value) > self._most:
-            raise ValidationError(f"At most {self._most} strings.")
+        if not self._least <= len(value) <= self._most:
+            raise ValidationError(f"Between {self._least} and {self._most} strings.")
         return tuple(self._at(place, one) for place, one in enumerate(value))
 
     def _at(self, place: int, value: Any) -> str:

@@ -76,6 +76,13 @@ class ResultSchema(Schema):
     finish_reason = fields.String(required=True)
 
 
+class EmbeddingResultSchema(Schema):
+    """One vector per text, in their order."""
+
+    embeddings = fields.List(fields.List(fields.Float()), required=True)
+    dimensions = fields.Integer(required=True)
+
+
 class AttemptSchema(Schema):
     """One try. `model` is the one that answered."""
 
@@ -105,6 +112,15 @@ class LinksSchema(Schema):
     cancel = fields.String(required=True)
 
 
+RESULT = {
+    "oneOf": [
+        {"$ref": "#/components/schemas/Result"},
+        {"$ref": "#/components/schemas/EmbeddingResult"},
+        {"type": "null"},
+    ]
+}
+
+
 class JobSchema(Schema):
     """A job."""
 
@@ -118,7 +134,7 @@ class JobSchema(Schema):
     finished_at = fields.String(required=True, allow_none=True, metadata=TIMES)
     expires_at = fields.String(required=True, metadata=TIMES)
     waiting_on = fields.Nested(WaitSchema, required=True, allow_none=True)
-    result = fields.Nested(ResultSchema, required=True, allow_none=True)
+    result = fields.Raw(required=True, allow_none=True, metadata=RESULT)
     usage = fields.Nested(UsageSchema, required=True, allow_none=True)
     error = fields.Nested(JobErrorSchema, required=True, allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)

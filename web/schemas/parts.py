@@ -9,10 +9,10 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from tasks.domain.request import Image, Part
 from tasks.domain.request import Text as TextPart
-from web.schemas.fields import Text
+from web.schemas.fields import NO_NUL, Text
 
 MOST = 256
-URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)"
+URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)[^\u0000]*$"
 DETAILS = ("auto", "low", "high")
 
 
@@ -51,7 +51,8 @@ class Content(fields.Field[str | tuple[Part, ...] | None]):
         self._text = Text()
         parts = {"oneOf": [{"$ref": "#/components/schemas/TextPart"}, {"$ref": "#/components/schemas/ImagePart"}]}
         listed = {"type": "array", "minItems": 1, "maxItems": MOST, "items": parts}
-        super().__init__(metadata={"oneOf": [{"type": "string"}, listed, {"type": "null"}]}, **kwargs)
+        text = {"type": "string", "pattern": NO_NUL}
+        super().__init__(metadata={"oneOf": [text, listed, {"type": "null"}]}, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
         if not isinstance(value, list):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import Schema, fields, post_load, validate
 
-from tasks import dispatch
-from tasks.domain.job import Kind, Mode, Submission
-from tasks.domain.request import ChatRequest, Message, fingerprint
+from tasks.domain.embedding import InputType, Truncate
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, Kind, Mode, Request, Submission
+from tasks.domain.request import fingerprint
 from web import idempotency
+from web.schemas import requests
 from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
 from web.schemas.messages import Messages
 from web.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
 
 INT64 = 2**63 - 1
+#: Of a list of texts to embed, and of each of them.
+MOST_TEXTS, LONGEST_TEXT = 2048, 1_000_000
 #: Of a name in `metadata`.
 LONGEST_NAME = 64
 
@@ -27,60 +30,41 @@ class Asked:
     kind: Kind
     mode: Mode
     model: str
-    request: ChatRequest
+    request: Request
     expires_in_s: float | None
     metadata: dict[str, str]
     idempotency_key: str | None
 
     def submission(self, *, owner: str, key: str | None, default_expires_in_s: float) -> Submission:
         """The job as `owner` submits it under `key`."""
-        request = self.request.to_json()
         return Submission(
             owner=owner,
             kind=self.kind,
             mode=self.mode,
             model=self.model,
-            request=request,
+            request=self.request,
             expires_in_s=self.expires_in_s or default_expires_in_s,
             metadata=self.metadata,
             idempotency_key=key,
-            fingerprint=self._fingerprint(request) if key else "",
+            fingerprint=self._fingerprint() if key else "",
         )
 
-    def _fingerprint(self, request: dict[str, Any]) -> str:
+    def _fingerprint(self) -> str:
         rest = {"kind": self.kind, "mode": self.mode, "model": self.model, "expires_in_s": self.expires_in_s}
-        return fingerprint({"request": request, "metadata": self.metadata, **rest})
+        return fingerprint({"request": self.request.to_json(), "metadata": self.metadata, **rest})
 
 
-#: What is checked all the same, but marshmallow's documentation has no way to write down.
-SHAPE = {
-    "oneOf": [{"required": ["messages"]}, {"required": ["prompt"]}],
-    "dependentRequired": {"tool_choice": ["tools"]},
-}
 EXAMPLE = {"prompt": "Say hello in one word.", "max_tokens": 64}
 
 
-class SubmissionSchema(Schema):
-    """A job to be done: a conversation, given as `messages` or, for a single question, as `prompt`."""
+class SamplingSchema(Schema):
+    """What every question may say of how it is to be answered."""
 
-    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
-    mode = fields.Enum(
-        Mode,
-        by_value=Text,
-        load_default=Mode.AUTO,
-        metadata={"description": "gpu never leaves the house; api goes to the hosted provider; auto decides."},
-    )
     model = Text(load_default="default", validate=validate.Length(1, 200))
     messages = Messages()
-    prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
     max_tokens = Whole(validate=validate.Range(1, 2**31 - 1))
     temperature = Real(validate=validate.Range(0, 2))
     top_p = Real(validate=validate.Range(0, 1, min_inclusive=False), metadata={"exclusiveMinimum": 0})
-    stop = OneOrMore(most=4, longest=256)
-    seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
-    response_format = fields.Nested(ResponseFormatSchema)
-    tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
-    tool_choice = ToolChoice()
     use_reasoning = fields.Boolean(
         truthy={True},
         falsy={False},
@@ -90,8 +74,48 @@ class SubmissionSchema(Schema):
         validate=validate.Length(1, idempotency.LONGEST),
         metadata={"description": "The same as the header Idempotency-Key."},
     )
+
+
+class SubmissionSchema(SamplingSchema):
+    """A job to be done.
+
+    A chat is given as `messages` or, for a single question, as `prompt`; an embedding (kind embedding) as `input`.
+    """
+
+    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
+    mode = fields.Enum(
+        Mode,
+        by_value=Text,
+        load_default=Mode.AUTO,
+        metadata={"description": "gpu never leaves the house; api goes to the hosted provider; auto decides."},
+    )
+    prompt = Text(validate=validate.Length(1), metadata={"description": "Short for one user message."})
+    stop = OneOrMore(most=4, longest=256)
+    seed = Whole(validate=validate.Range(-INT64 - 1, INT64))
+    response_format = fields.Nested(ResponseFormatSchema)
+    tools = fields.List(fields.Nested(ToolSchema), validate=validate.Length(1, MOST_TOOLS))
+    tool_choice = ToolChoice()
+    retry_exhausted = fields.Boolean(
+        truthy={True},
+        falsy={False},
+        metadata={"description": "Ask once more, with more tokens, when they ran out while the model thought."},
+    )
+    input = OneOrMore(
+        least=1, most=MOST_TEXTS, longest=LONGEST_TEXT, metadata={"description": "Texts to embed, in order."}
+    )
+    input_type = fields.String(
+        validate=validate.OneOf(get_args(InputType)),
+        metadata={"description": "Which side of a search the texts are on. Asymmetric models must be told."},
+    )
+    truncate = fields.String(
+        validate=validate.OneOf(get_args(Truncate)),
+        metadata={
+            "description": "Where a text that is too long is cut. NONE, which is the default, makes it an error."
+        },
+    )
+    dimensions = Whole(validate=validate.Range(1, 65_536))
     expires_in_s = Real(
-        validate=validate.Range(0, dispatch.LONGEST_S, min_inclusive=False),
+        validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False),
         metadata={"exclusiveMinimum": 0, "description": "Seconds from acceptance after which the job is given up."},
     )
     metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
@@ -101,18 +125,4 @@ class SubmissionSchema(Schema):
         """The body as a value."""
         head = {name: loaded.pop(name) for name in ("kind", "mode", "model", "metadata")}
         keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
-        loaded["tools"] = tuple(loaded.get("tools", ()))
-        if "tool_choice" in loaded and not loaded["tools"]:
-            raise ValidationError("There are no tools to choose from.", "tool_choice")
-        messages = _conversation(loaded.pop("messages", None), loaded.pop("prompt", None))
-        return Asked(request=ChatRequest(messages=messages, **loaded), **head, **keys)
-
-
-def _conversation(messages: tuple[Message, ...] | None, prompt: str | None) -> tuple[Message, ...]:
-    if messages is not None and prompt is not None:
-        raise ValidationError("Give messages or prompt, not both.", "prompt")
-    if messages is not None:
-        return messages
-    if prompt is None:
-        raise ValidationError("Give messages or prompt.", "messages")
-    return (Message(role="user", content=prompt),)
+        return Asked(request=requests.read(head["kind"], head["model"], loaded), **head, **keys)

@@ -13,8 +13,10 @@ ACCOUNT = "Kx7aB2mQ9tLw4ZpR8vYc3NdE6sHf1GjU5iOk0TbVqXyP"
 USER = "user_2aBcDeFgHiJkLmNoPqRsTuVw"
 CONTEXT = 1024
 TOO_LONG = (
-    "This model's maximum context length is {context} tokens. However, your messages resulted in {tokens} tokens."
+    f"This model's maximum context length is {CONTEXT} tokens. However, your messages resulted in {{tokens}} tokens."
 )
+#: What NVIDIA's backends put beside the message of a 400, at NIM and behind OpenRouter.
+NVIDIA_400 = {"type": "Bad Request", "code": 400}
 #: What the model lists show: names of the grammar, and the defaults of the real providers.
 MODELS = (
     "sandbox/echo",
@@ -39,18 +41,12 @@ class Dialect:
 
     def refusal(self, status: int, *, model: str) -> Refusal:
         """Content type and body of an error."""
-        said = {"message": self.words(status, model), "type": "simulated_error", "param": None, "code": phrase(status)}
-        return as_json({"error": said})
+        return error_body(self.words(status, model), type="simulated_error", param=None, code=phrase(status))
 
     def too_long(self, tokens: int) -> Refusal:
         """The 400 for a prompt that does not fit."""
-        said = {
-            "message": f"This model's maximum context length is {CONTEXT} tokens. However, you requested {tokens}.",
-            "type": "invalid_request_error",
-            "param": "messages",
-            "code": "context_length_exceeded",
-        }
-        return as_json({"error": said})
+        text = f"This model's maximum context length is {CONTEXT} tokens. However, you requested {tokens}."
+        return error_body(text, type="invalid_request_error", param="messages", code="context_length_exceeded")
 
     def inner_error(self, status: int, *, model: str) -> dict[str, Any]:
         """An error as a 200 or a stream carries it."""
@@ -87,15 +83,14 @@ class VLLM(Dialect):
     def refusal(self, status: int, *, model: str) -> Refusal:
         """vLLM's error body."""
         kind = {400: "BadRequestError", 401: "Unauthorized", 404: "NotFoundError"}.get(status, "InternalServerError")
-        return as_json({"error": {"message": self.words(status, model), "type": kind, "param": None, "code": status}})
+        return error_body(self.words(status, model), type=kind, param=None, code=status)
 
     def too_long(self, tokens: int) -> Refusal:
         """vLLM's words for a prompt that does not fit."""
         text = (
             f"This model's maximum context length is {CONTEXT} tokens. However, your request has {tokens} input tokens."
         )
-        said = {"message": text, "type": "BadRequestError", "param": "input_tokens", "code": 400}
-        return as_json({"error": said})
+        return error_body(text, type="BadRequestError", param="input_tokens", code=400)
 
     def words(self, status: int, model: str) -> str:
         """vLLM's sentences."""
@@ -124,7 +119,7 @@ class NIM(Dialect):
             field = {"type": "missing", "loc": ["body", "messages"], "msg": "Field required", "input": {}}
             return as_json({"detail": [field]})
         if status == 400:
-            return as_json({"error": {"message": self.words(400, model), "type": "Bad Request", "code": 400}})
+            return error_body(self.words(400, model), **NVIDIA_400)
         said: dict[str, Any] = {"status": status, "title": phrase(status)}
         if status != 429:
             said["detail"] = self.words(status, model)
@@ -132,8 +127,7 @@ class NIM(Dialect):
 
     def too_long(self, tokens: int) -> Refusal:
         """NIM's words for a prompt that does not fit."""
-        text = TOO_LONG.format(context=CONTEXT, tokens=tokens)
-        return as_json({"error": {"message": text, "type": "Bad Request", "code": 400}})
+        return error_body(TOO_LONG.format(tokens=tokens), **NVIDIA_400)
 
     def words(self, status: int, model: str) -> str:
         """NVIDIA's sentences."""
@@ -171,8 +165,7 @@ class OpenRouter(Dialect):
 
     def too_long(self, tokens: int) -> Refusal:
         """OpenRouter passes on what the provider behind it said."""
-        text = TOO_LONG.format(context=CONTEXT, tokens=tokens)
-        raw = json.dumps({"error": {"message": text, "type": "Bad Request", "code": 400}})
+        _, raw = error_body(TOO_LONG.format(tokens=tokens), **NVIDIA_400)
         said = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw, "provider_name": "Nvidia"}}
         return as_json({"error": said, "user_id": USER})
 
@@ -192,6 +185,11 @@ DIALECTS: tuple[Dialect, ...] = (Dialect(), VLLM(), NIM(), OpenRouter())
 def as_json(value: Any) -> Refusal:
     """A JSON body with its content type."""
     return "application/json", json.dumps(value)
+
+
+def error_body(message: str, **details: Any) -> Refusal:
+    """An error in OpenAI's shape."""
+    return as_json({"error": {"message": message, **details}})
 
 
 def phrase(status: int) -> str:

@@ -10,6 +10,7 @@ from tasks.providers.sandbox import nvcf
 from tasks.providers.sandbox.chat import Chat
 from tasks.providers.sandbox.dialects import DIALECTS, Dialect
 from tasks.providers.sandbox.state import State
+from tasks.providers.sandbox.texts import Completions, Embeddings
 
 #: Connections that may wait for the loop to accept them: a whole process's worth of threads arrives at once.
 BACKLOG = 1024
@@ -47,6 +48,8 @@ def application(state: State) -> web.Application:
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     for dialect in DIALECTS:
         app.router.add_post(f"{dialect.base}/chat/completions", Chat(state, dialect).complete)
+        app.router.add_post(f"{dialect.base}/embeddings", Embeddings(state, dialect).complete)
+        app.router.add_post(f"{dialect.base}/completions", Completions(state, dialect).complete)
         app.router.add_get(f"{dialect.base}/models", Models(state, dialect).list)
     queue = nvcf.Queue(state)
     app.router.add_get(nvcf.STATUS_PATH, queue.status)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tasks.domain.errors import ConnectionLost, ProviderError, ProviderOverloaded, RateLimited
+from tasks.domain.provider_errors import ConnectionLost, ProviderError, ProviderOverloaded, RateLimited
 from tasks.domain.request import ChatRequest, Message
 from tasks.providers.base import Call, Provider
 from tasks.providers.sandbox.thread import SandboxThread

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tasks.domain.errors import ConnectionLost
+from tasks.domain.provider_errors import ConnectionLost
 from tests.providers.clients import MAKERS, chat
 from tests.support.polling import until
 

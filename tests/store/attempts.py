@@ -1,0 +1,135 @@
+"""The state machine's workers: they claim what is delivered, and write what came of it, be it theirs or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from tasks.domain.job import Status
+from tasks.store.claim import Claim
+from tasks.store.jobs import CRASHES_TO_QUARANTINE
+from tasks.store.message import Message
+from tests.store.clients import LATER_S, PLACES, Clients, any_message
+from tests.store.model import LIMIT, QUEUE
+from tests.store.workers import LEASE_S, NAMES
+
+#: Longer than any job's time.
+LONG_S = 2 * LATER_S
+BACK: list[dict[str, Any]] = [
+    {},
+    {"delay_s": 60.0, "charged": True},
+    {"delay_s": LONG_S, "charged": True},
+    {"limit": LIMIT, "hold_s": LONG_S},
+    {"engine_lost": True},
+    {"survived": True},
+]
+#: What came of an attempt: an end, a death that is charged, or how it is put back.
+COME_OF_IT: list[Status | str | dict[str, Any]] = [Status.COMPLETED, Status.FAILED, "crash", "crash", *BACK]
+WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
+OUTCOMES = st.lists(OUTCOME, max_size=3)
+
+any_claim = precondition(lambda self: any(seen.claims for seen in self.seen.values()))
+
+
+class Attempts(Clients):
+    """Claims, and what is written under them."""
+
+    # One rule for many outcomes: hypothesis leaves whole rules out of most of its runs, and with them what needs them.
+
+    @any_message
+    @rule(place=PLACES, worker=WORKER, may_isolate=st.booleans(), kept=st.booleans(), outcomes=OUTCOMES)
+    def deliver(self, place: int, worker: str, may_isolate: bool, kept: bool, outcomes: list[Any]) -> None:
+        """One attempt per outcome, as long as each is followed by a message; without any, it takes its time.
+
+        A `kept` message stays with the broker too, and will be delivered once more.
+        """
+        message = self.broker[place % len(self.broker)] if kept else self.take(place)
+        claim = self.claim(message, worker, may_isolate)
+        for outcome in outcomes:
+            if claim is not None:
+                self.write(claim, outcome)
+                again = bool(self.broker) and self.broker[-1].job_id == message.job_id
+                claim = self.claim(self.take(-1), worker) if again else None
+
+    @any_message
+    @rule(worker=WORKER)
+    def deliver_all(self, worker: str) -> None:
+        while self.broker:
+            self.claim(self.take(0), worker)
+
+    @any_claim
+    @rule(place=PLACES, stale=st.booleans(), outcome=OUTCOME)
+    def write_later(self, place: int, stale: bool, outcome: Any) -> None:
+        self.write(self.some_claim(place, stale), outcome)
+
+    @any_message
+    @rule(place=PLACES)
+    def resend_while_draining(self, place: int) -> None:
+        message = self.take(place)
+        self.send(self.jobs.resend(message.job_id, message.epoch))
+
+    def claim(self, message: Message, worker: str, may_isolate: bool = True) -> Claim | None:
+        self.look()
+        seen = self.seen[message.job_id]
+        is_right = not seen.is_over and seen.holder is None and message.epoch == seen.epoch
+        claim = self.jobs.claim(
+            message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate,
+            servings=[(QUEUE, LIMIT, "model")],
+        )  # fmt: skip
+        if is_right and seen.overdue:
+            seen.end("expired")
+        elif is_right and self.is_retired:
+            seen.end("failed")
+        elif is_right and (may_isolate or not seen.suspect) and not self.is_held:
+            assert claim is not None, "a right message was turned away"
+            seen.begin(claim, worker)
+            return claim
+        assert claim is None, "a wrong message was let through"
+        return None
+
+    def write(self, claim: Claim, outcome: Status | str | dict[str, Any]) -> None:
+        match outcome:
+            case Status():
+                self.settle(claim, outcome)
+            case dict():
+                self.put_back(claim, outcome)
+            case _:
+                self.crash(claim)
+
+    def settle(self, claim: Claim, status: Status) -> None:
+        written = self.jobs.settle(claim, status, outcome=status.value)
+        if self.minded(claim, written):
+            self.seen[claim.job_id].end(status.value)
+
+    def put_back(self, claim: Claim, how: dict[str, Any]) -> None:
+        back = self.jobs.put_back(claim, outcome="put_back", reason="test", **how)
+        if self.minded(claim, back is not None):
+            seen = self.seen[claim.job_id]
+            seen.leave()
+            seen.tries += how.get("charged", False)
+            seen.engine_losses += how.get("engine_lost", False)
+            seen.suspect = seen.suspect and not how.get("survived", False)
+            self.is_held = self.is_held or "limit" in how
+            self.send(back)
+
+    def crash(self, claim: Claim) -> None:
+        back = self.jobs.charge_crash(claim, "test")
+        if self.minded(claim, back is not None):
+            seen = self.seen[claim.job_id]
+            seen.crash(CRASHES_TO_QUARANTINE)
+            assert bool(back) == (not seen.quarantined)
+            self.send(back)
+
+    def minded(self, claim: Claim, written: bool) -> bool:
+        """Whether it was written, which it must be under the holder's fence and under no other."""
+        assert written == self.seen[claim.job_id].may_write(claim), "a fence was not minded"
+        return written
+
+    def some_claim(self, place: int, stale: bool) -> Claim:
+        """One that may be written under, if there is any; with `stale` perhaps one that was given up long ago."""
+        claims = [claim for seen in self.seen.values() for claim in seen.claims]
+        live = [claim for claim in claims if self.seen[claim.job_id].may_write(claim)]
+        pool = claims if stale or not live else live
+        return pool[place % len(pool)]

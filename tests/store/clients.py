@@ -1,0 +1,143 @@
+"""The state machine's outside: clients, and a broker that loses and doubles messages."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from redis import Redis
+
+from tasks.domain.errors import IdempotencyMismatch
+from tasks.store.due import Due
+from tasks.store.jobs import Jobs, NewJob
+from tasks.store.learned import Learned
+from tasks.store.message import Message
+from tests.store import model
+from tests.store.model import OWNER, QUEUE, Seen
+from tests.store.workers import LEASE_S, Workers
+
+#: A job's time: less and more than the waits that it is given.
+SOON_S, LATER_S = 120.0, 7200.0
+#: Longer than a test takes: what is not set back is young.
+PATIENCE_S = 600.0
+KEYS, TIMES, PLACES = st.sampled_from([None, "k1", "k2"]), st.sampled_from([SOON_S, LATER_S]), st.integers(0, 99)
+
+# A rule that would find nothing to do is not drawn: most steps would be idle else.
+any_message = precondition(lambda self: bool(self.broker))
+
+
+class Clients(RuleBasedStateMachine):
+    """Clients who accept, cancel and erase, and a broker that cannot be trusted."""
+
+    redis: Redis
+
+    @initialize()
+    def begin(self) -> None:
+        self.redis.flushdb()
+        self.jobs = Jobs(self.redis, ttl_s=600)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
+        self.workers = Workers(self.redis)
+        self.seen: dict[str, Seen] = {}
+        self.broker: list[Message] = []
+        self.learned = Learned(self.redis, ttl_s=600)
+        self.is_held = self.is_retired = False
+        for _ in range(3):  # whatever hypothesis leaves out of a run, these are there
+            self.accept(None, "a", LATER_S, sent=True)
+
+    def unfinished(self) -> list[str]:
+        return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
+
+    # ---- what must hold, always ----
+
+    @invariant()
+    def look(self) -> None:
+        model.check(self.redis, getattr(self, "seen", {}))
+
+    # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
+
+    def send(self, messages: list[Message] | None) -> None:
+        for message in messages or ():
+            self.broker.append(message)
+            self.redis.lpush(message.queue, message.job_id)
+
+    def take(self, place: int) -> Message:
+        self.redis.rpop(QUEUE)
+        return self.broker.pop(place % len(self.broker))
+
+    # ---- clients ----
+
+    @precondition(lambda self: len(self.unfinished()) < 4)
+    @rule(
+        key=st.sampled_from([None, "k1", "k2"]), payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans()
+    )
+    def accept(self, key: str | None, payload: str, expires_in_s: float, sent: bool) -> None:
+        new = new_job(len(self.seen), key, payload, expires_in_s)
+        first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
+        if first is not None and first.fingerprint != payload:
+            with pytest.raises(IdempotencyMismatch):
+                self.jobs.accept(new)
+            return
+        accepted = self.jobs.accept(new)
+        if first is not None:
+            assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
+            return
+        assert accepted.job_id == new.job_id
+        self.seen[new.job_id] = Seen(new=new)
+        if sent:
+            self.send([first_message(new.job_id)])
+
+    @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
+    def ask(self, place: int, ask: str) -> None:
+        job_id = list(self.seen)[place % len(self.seen)]
+        match ask:
+            case "accept again":
+                self.accept_again(self.seen[job_id])
+            case "be a stranger":
+                assert not self.jobs.cancel(job_id, "stranger")
+                assert not self.jobs.erase(job_id, "stranger")
+            case "cancel":
+                self.cancel(job_id)
+            case _:
+                assert self.jobs.erase(job_id, OWNER), "asked again, it is answered the same"
+                self.seen[job_id].erase()
+
+    def accept_again(self, seen: Seen) -> None:
+        """As when the answer was lost."""
+        if not seen.erased:
+            again = self.jobs.accept(seen.new)
+            assert again.job_id == seen.new.job_id
+            self.send([first_message(again.job_id)])
+
+    def cancel(self, job_id: str) -> None:
+        seen = self.seen[job_id]
+        assert self.jobs.cancel(job_id, OWNER) == (not seen.erased)
+        if not seen.is_over:
+            seen.end("cancelled")
+
+    # ---- the broker's faults ----
+
+    @any_message
+    @rule(place=PLACES, times=st.integers(0, 3))
+    def lose_or_double_a_message(self, place: int, times: int) -> None:
+        self.send([self.take(place)] * times)
+
+
+def new_job(number: int, key: str | None, payload: str, expires_in_s: float) -> NewJob:
+    """A job as the web would hand it over."""
+    record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
+              "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+    return NewJob(
+        job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
+        fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record,
+    )  # fmt: skip
+
+
+def first_message(job_id: str) -> Message:
+    """The message that goes with an accepted job."""
+    return Message(job_id=job_id, epoch=0, queue=QUEUE, priority=0)

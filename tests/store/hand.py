@@ -1,0 +1,31 @@
+"""A client's and a worker's hand: a job that is accepted, and one that is claimed."""
+
+from __future__ import annotations
+
+import secrets
+
+from tasks.store import keys
+from tasks.store.claim import Claim
+from tasks.store.jobs import Jobs, NewJob
+
+LEASE_S = 2.0
+SERVINGS = [("api", "upstream", "model")]
+
+
+def accept(store: Jobs, *, key: str | None = None, fingerprint: str = "f", sent: bool = True) -> str:
+    record = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
+              "queue": "api", "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+    new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=key,
+                 fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record)  # fmt: skip
+    job_id = store.accept(new).job_id
+    if sent:
+        store.redis.lpush("api", job_id)
+    return job_id
+
+
+def claim(store: Jobs, job_id: str, worker: str) -> Claim:
+    store.redis.rpop("api")
+    epoch = int(str(store.redis.hget(keys.job(job_id), "epoch")))
+    got = store.claim(job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)
+    assert got is not None
+    return got

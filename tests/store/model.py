@@ -1,0 +1,121 @@
+"""What must be true of a job after all that happened to it: the reference that the real scripts are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from redis import Redis
+
+from tasks.store import keys
+from tasks.store.claim import Claim
+from tasks.store.jobs import NewJob
+
+OWNER, QUEUE, LIMIT = "owner", "api", "upstream"
+FINAL = {"completed", "failed", "cancelled", "expired"}
+
+
+@dataclass
+class Seen:
+    """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may."""
+
+    new: NewJob
+    ended: str | None = None
+    erased: bool = False
+    overdue: bool = False
+    quarantined: bool = False
+    epoch: int = 0
+    holder: int | None = None
+    suspect: bool = False
+    crashes: int = 0
+    tries: int = 0
+    engine_losses: int = 0
+    claims: list[Claim] = field(default_factory=list)
+    #: By whom each of the claims was made.
+    workers: list[str] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may happen to it any more."""
+        return self.erased or self.ended is not None
+
+    def begin(self, claim: Claim, worker: str) -> None:
+        """It was claimed."""
+        assert not self.is_over, "claimed after its end"
+        assert self.holder is None, "claimed over the head of its holder"
+        assert all(claim.fence > earlier.fence for earlier in self.claims), "a fence was given twice"
+        assert claim.suspect == self.suspect
+        assert (claim.tries, claim.crashes, claim.engine_losses) == (self.tries, self.crashes, self.engine_losses)
+        self.claims.append(claim)
+        self.workers.append(worker)
+        self.holder = claim.fence
+
+    def leave(self) -> None:
+        """Nobody holds it any more."""
+        self.holder = None
+
+    def end(self, status: str) -> None:
+        """It ended."""
+        assert not self.is_over, "ended twice"
+        self.ended = status
+        self.leave()
+
+    def erase(self) -> None:
+        """Its record is gone."""
+        self.erased = True
+        self.leave()
+
+    def crash(self, most: int) -> None:
+        """It was charged with a death; after so many it is quarantined."""
+        self.crashes += 1
+        if self.crashes >= most:
+            self.quarantined = True
+            self.end("failed")
+        else:
+            self.suspect = True
+            self.leave()
+
+    def claims_of(self, worker: str) -> list[Claim]:
+        """Its claims by one worker."""
+        return [claim for claim, by in zip(self.claims, self.workers, strict=True) if by == worker]
+
+    def may_write(self, claim: Claim) -> bool:
+        """Whether a write under this claim's fence must be let through; any other must not be."""
+        return self.holder == claim.fence
+
+
+def check(redis: Redis, jobs: dict[str, Seen]) -> None:
+    """Compare all records, watchers and lines with what was seen. Takes the epochs over."""
+    pipe = redis.pipeline(transaction=False)
+    for name in (keys.DUE, keys.waiting(QUEUE, 0), keys.parked(LIMIT), keys.owner_jobs(OWNER)):
+        pipe.zrange(name, 0, -1, withscores=True)
+    for job_id in jobs:
+        pipe.hgetall(keys.job(job_id))
+    due, waiting, parked, listed, *records = pipe.execute()
+    assert set(dict(due)) == {job_id for job_id, seen in jobs.items() if not seen.is_over}, "watched wrongly"
+    for record, (job_id, seen) in zip(records, jobs.items(), strict=True):
+        if seen.erased:
+            assert not record, "an erased record came back"
+        else:
+            _check_record(record, seen)
+        if record.get("status") == "pending":
+            assert dict(due)[job_id] <= float(record["expires_at"]), f"{record['phase']}, looked at after its deadline"
+    phases = {job_id: record.get("phase") for record, job_id in zip(records, jobs, strict=True)}
+    assert set(dict(waiting)) == {job_id for job_id in jobs if phases[job_id] == "queued"}, "in line wrongly"
+    assert set(dict(parked)) == {job_id for job_id in jobs if phases[job_id] == "parked"}, "parked wrongly"
+    assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
+
+
+def _check_record(record: dict[str, str], seen: Seen) -> None:
+    unfinished = "pending" if seen.holder is None else "processing"
+    assert record["status"] == (seen.ended or unfinished), "not in the state it was left in"
+    assert (record["phase"] == "") == (record["status"] != "pending"), f"{record['status']}, {record['phase']!r}"
+    assert int(record["epoch"]) >= seen.epoch, "an epoch went back"
+    seen.epoch = int(record["epoch"])
+    if record["status"] == "pending":
+        assert all(claim.fence < seen.epoch for claim in seen.claims), "given up without a new epoch"
+    assert seen.holder in (None, seen.epoch), "the holder's fence is not the record's"
+    assert (record.get("error_code") == "quarantined") == seen.quarantined
+    if not seen.is_over:
+        assert (record.get("suspect") == "1") == seen.suspect, "suspected wrongly"
+    charged = {name: int(record[name]) for name in ("crashes", "tries", "engine_losses")}
+    assert charged == {"crashes": seen.crashes, "tries": seen.tries, "engine_losses": seen.engine_losses}

@@ -1,0 +1,67 @@
+"""A variable that cannot be used is refused in one sentence, which names it and never says its value."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import settings
+from tasks.settings import BadSettings
+
+SECRET = "hunter2"  # what must not be repeated
+
+ROWS: list[tuple[str, dict[str, str], str]] = [
+    # what is wrong with it, the variable, what is said
+    ("no number", {"TANDEM_PORT": SECRET}, "valid integer"),
+    ("no truth", {"TANDEM_ALLOW_PAID": SECRET}, "valid boolean"),
+    ("out of bounds", {"TANDEM_LEASE_S": "0.1"}, "greater than 0.5"),
+    ("more than a week", {"TANDEM_EXPIRES_IN_S": "604801"}, "less than or equal to 604800"),
+    ("endless", {"TANDEM_CALL_TIMEOUT_S": "inf"}, "finite"),
+    ("a socket", {"REDIS_URL": "unix:///run/valkey.sock"}, "unix:// is not supported"),
+    ("TLS", {"REDIS_URL": f"rediss://:{SECRET}@127.0.0.1:6379/0"}, "rediss:// (TLS) is not supported"),
+    ("no scheme", {"REDIS_URL": "127.0.0.1:6379"}, "redis://"),
+    ("no host", {"REDIS_URL": f"redis://:{SECRET}@/0"}, "redis://"),
+    ("no port", {"REDIS_URL": f"redis://127.0.0.1:{SECRET}/0"}, "redis://"),
+    ("an unescaped password", {"REDIS_URL": f"redis://:a#{SECRET}@127.0.0.1:6379/0"}, "%-escapes"),
+    ("a named database", {"REDIS_URL": f"redis://127.0.0.1/{SECRET}"}, "[/number]"),
+    ("options", {"REDIS_URL": f"redis://127.0.0.1/0?client_name={SECRET}"}, "redis://"),
+    ("an unknown level", {"LOG_LEVEL": "loud"}, "'WARNING'"),
+    ("an unknown format", {"LOG_FORMAT": "xml"}, "'console' or 'json'"),
+    ("a key without owner", {"TANDEM_API_KEYS": f"ann:one,{SECRET}"}, "entry 2 is not owner:key"),
+    ("an open quote", {"TANDEM_VLLM_ARGS": "--quantization='awq"}, "No closing quotation"),
+    ("no address", {"NVIDIA_BASE_URL": f"{SECRET}.example/v1"}, "http://"),
+    ("no web address", {"OPENROUTER_BASE_URL": "ftp://files.example/v1"}, "http://"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_what_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], words: str) -> None:
+    ((name, value),) = changes.items()
+    monkeypatch.setenv(name, value)
+    settings.get.cache_clear()
+    with pytest.raises(BadSettings) as caught:
+        settings.get()
+    said = str(caught.value)
+    assert said.startswith(f"{name} is not valid: ")
+    assert words in said
+    assert SECRET not in said
+    assert "\n" not in said
+
+
+GOOD = [
+    ("REDIS_URL", "redis://localhost"),
+    ("REDIS_URL", "redis://ann:p%23ss@[::1]:6379/15"),
+    ("LOG_LEVEL", "warning"),
+    ("TANDEM_EXPIRES_IN_S", "604800"),
+    ("LOG_FORMAT", "JSON"),
+    ("TANDEM_API_KEYS", "ann:one,ann:two,"),
+    ("NVIDIA_BASE_URL", "https://nim.example:8443/v1"),
+    ("TANDEM_VLLM_ARGS", "--hf-overrides '{\"a\": 1}'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_what_can_be_used_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    settings.get.cache_clear()
+    assert settings.get()
+    settings.get.cache_clear()

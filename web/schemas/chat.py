@@ -1,0 +1,109 @@
+"""What the founding service's `/chat` takes and gives: a thin face over jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from tasks.domain.job import Job, Kind, Mode, Status
+from tasks.domain.request import ChatRequest, Message
+from web.schemas.fields import Text
+from web.schemas.job import TIMES, rfc3339
+from web.schemas.submission import Asked, SamplingSchema
+
+EXAMPLE = {"message": "Olá, como você está?", "max_tokens": 256, "temperature": 0.7, "use_reasoning": True}
+SHAPE = {"oneOf": [{"required": ["message"]}, {"required": ["messages"]}]}
+
+
+class ChatSchema(SamplingSchema):
+    """A message, or the `messages` of a whole conversation."""
+
+    message = Text(validate=validate.Length(1))
+
+    @post_load
+    def build(self, loaded: dict[str, Any], **_: Any) -> Asked:
+        """The body as a value; where it may be answered is said in the query."""
+        message, messages = loaded.pop("message", None), loaded.pop("messages", None)
+        if (message is None) == (messages is None):
+            raise ValidationError("Give message or messages, and not both.", "message")
+        return Asked(
+            kind=Kind.CHAT,
+            mode=Mode.AUTO,
+            model=loaded.pop("model"),
+            expires_in_s=None,
+            metadata={},
+            idempotency_key=loaded.pop("idempotency_key", None),
+            request=ChatRequest(messages=messages or (Message(role="user", content=message),), **loaded),
+        )
+
+
+class ModeSchema(Schema):
+    """Where a chat may be answered."""
+
+    mode = fields.Enum(
+        Mode,
+        by_value=Text,
+        load_default=Mode.AUTO,
+        metadata={"description": "auto prefers the local GPU, gpu never leaves the house, api is the hosted provider."},
+    )
+
+
+class ChatAcceptedSchema(Schema):
+    """A chat was accepted."""
+
+    job_id = fields.String(required=True)
+    status = fields.String(required=True, metadata={"const": "pending"})
+    idempotency_key = fields.String(required=True, allow_none=True)
+
+
+class ChatResultSchema(Schema):
+    """The answer. `mode` is the queue that answered; `latency_ms` is the time that the answering call took."""
+
+    response = fields.String(required=True, allow_none=True)
+    mode = fields.String(required=True, metadata={"enum": ["gpu", "api"]})
+    latency_ms = fields.Float(required=True)
+
+
+class ChatStatusSchema(Schema):
+    """A chat's job. A completed one has its result, one that ended otherwise its error."""
+
+    job_id = fields.String(required=True)
+    status = fields.Enum(Status, by_value=fields.String, required=True)
+    created_at = fields.String(required=True, metadata=TIMES)
+    result = fields.Nested(ChatResultSchema, allow_none=True)
+    error = fields.String()
+
+    def dump(self, obj: Job, *, many: bool | None = None) -> Any:
+        """The job in the shape of the founding service."""
+        head = {"job_id": obj.id, "status": obj.status.value, "created_at": rfc3339(obj.created_at)}
+        if obj.status is Status.COMPLETED:
+            return head | {"result": _result(obj)}
+        if obj.status.is_final:
+            return head | {"error": obj.error.message if obj.error else f"the job was {obj.status.value}"}
+        return head | {"result": None}
+
+
+def _result(job: Job) -> dict[str, Any]:
+    last = job.attempts[-1]
+    took = last["ended_at"] - last["started_at"]
+    response = job.result.get("content") if job.result else None
+    queue = str(last["queue"]).partition(".")[0]
+    return {"response": response, "mode": queue, "latency_ms": round(took.total_seconds() * 1000, 1)}
+
+
+class DeskSchema(Schema):
+    """One mode: whether it is available now, who answers, with which models by default, and how many jobs wait."""
+
+    mode = fields.Enum(Mode, by_value=fields.String, required=True)
+    available = fields.Boolean(required=True)
+    leaves_the_house = fields.Boolean(required=True)
+    providers = fields.List(fields.String(), required=True)
+    models = fields.List(fields.String(), required=True)
+    waiting = fields.Integer(required=True)
+
+
+class ChatInfoSchema(Schema):
+    """The modes."""
+
+    modes = fields.List(fields.Nested(DeskSchema), required=True)
