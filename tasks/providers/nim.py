@@ -7,6 +7,7 @@ import time
 from typing import Unpack
 from urllib.parse import urljoin, urlsplit
 
+from tasks.catalog import Model
 from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
@@ -37,6 +38,11 @@ class NIM(OpenAICompatible):
         if answer.status == 302:
             answer = self._fetch(answer.headers.get("Location", ""), call)
         return answer
+
+    def endpoint(self, known: Model | None) -> str | None:
+        """The model's own URL. NVIDIA's are not for those who named a NIM of their own: their prompts stay there."""
+        url = super().endpoint(known)
+        return None if url and is_nvidias(url) and not is_nvidias(self._base_url) else url
 
     def _poll(self, answer: Answer, call: Call) -> Answer:
         url = f"{self._nvcf_url}/v2/nvcf/pexec/status/{request_id(answer)}"
@@ -80,6 +86,11 @@ def pause(call: Call, *, until: float) -> None:
         if call.overdue():
             raise ProviderTimeout("no answer within the call's time")
         time.sleep(min(left_s, CUT_LOOK_S))
+
+
+def is_nvidias(url: str) -> bool:
+    """Whether a URL is on one of NVIDIA's own hosts."""
+    return (urlsplit(url).hostname or "").endswith(".nvidia.com")
 
 
 def origin(url: str) -> tuple[str, str]:

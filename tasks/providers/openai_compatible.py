@@ -69,8 +69,7 @@ class OpenAICompatible:
             answer = self._answered("/completions", base_models.payload(model, request), call)
             with self.reading():
                 return answers.completion(base_models.as_chat(self._body(answer, model)), model=model)
-        url = known.endpoints.get(self.name) if known else None
-        answer = self._answered(url or "/chat/completions", self.payload(model, request, known), call)
+        answer = self._answered(self.endpoint(known) or "/chat/completions", self.payload(model, request, known), call)
         with self.reading():
             return answers.completion(self._body(answer, model), model=model)
 
@@ -83,6 +82,10 @@ class OpenAICompatible:
                 bodies.append(self._body(answer, model))
                 vectors.append(embeddings.vectors(bodies[-1], count=len(run)))
         return embeddings.joined(vectors, bodies, model=model)
+
+    def endpoint(self, known: Model | None) -> str | None:
+        """The URL that takes a model's chats in place of the provider's own path, if there is one."""
+        return known.endpoints.get(self.name) if known else None
 
     def reading(self) -> AbstractContextManager[None]:
         """Around the judging of an answer with status 200: what its faults mean at this provider."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tasks import catalog
 from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded
 from tasks.providers.nim import NIM
 from tasks.providers.sandbox.thread import SandboxThread
-from tests.providers.clients import a_call, chat, nim
+from tests.providers.clients import HELLO, a_call, chat, nim
 from tests.providers.wire import GOOD, Line, Wire
 
 
@@ -26,6 +27,24 @@ def test_polling_goes_on_while_the_host_says_202(sandbox: SandboxThread) -> None
 def test_a_large_result_is_fetched_without_the_key(sandbox: SandboxThread) -> None:
     """The sandbox refuses whoever shows a key at the place where results lie."""
     assert chat(nim(sandbox.url), "nvcf-302").result.content
+
+
+VISION = "meta/llama-3.2-11b-vision-instruct"
+
+
+def test_prompts_for_a_nim_of_ones_own_stay_there(sandbox: SandboxThread) -> None:
+    """NVIDIA has a URL of its own for this model."""
+    nim(sandbox.url).complete(VISION, HELLO, a_call())
+    assert sandbox.state.calls.entries[-1].path == "/nim/v1/chat/completions"
+
+
+def test_a_models_own_url_is_taken(sandbox: SandboxThread) -> None:
+    hosted = NIM(api_key="nvapi-test", base_url="https://integrate.api.nvidia.com/v1", nvcf_url=sandbox.url)
+    theirs = catalog.read(catalog.OURS)[VISION]
+    assert hosted.endpoint(theirs) == theirs.endpoints["nim"]
+    own = catalog.Model(id="own", abilities=frozenset({"chat"}), ids={}, endpoints={"nim": f"{sandbox.url}/elsewhere"})
+    for client in (hosted, NIM(api_key="nvapi-test", base_url=sandbox.url, nvcf_url=sandbox.url)):
+        assert client.endpoint(own) == f"{sandbox.url}/elsewhere"
 
 
 def client_of(wire: Wire) -> NIM:
