@@ -63,8 +63,8 @@ def result_of(said: Any, *, finish_reason: str) -> ChatResult:
     """A choice's message, with the thoughts kept apart from the answer."""
     said = said if isinstance(said, dict) else {}
     content, thoughts = said.get("content"), said.get("reasoning_content") or said.get("reasoning")
-    if isinstance(content, str) and not thoughts:
-        content, thoughts = without_thoughts(content)
+    if isinstance(content, str):
+        content, thoughts = (content.lstrip(), str(thoughts).strip()) if thoughts else without_thoughts(content)
     calls = said.get("tool_calls")
     return ChatResult(
         content=content if isinstance(content, str) else None,

@@ -61,6 +61,11 @@ def flow(queue: str, priority: int) -> str:
     return f"{PREFIX}flow:{queue}:{priority}"
 
 
+def usage(owner: str, day: int) -> str:
+    """Hash {"provider model count": n}: what an owner used on a day (days since the epoch, UTC)."""
+    return f"{PREFIX}usage:{owner}:{day}"
+
+
 def parked(limit: str) -> str:
     """Sorted set: jobs that wait for a limit, by arrival (ms)."""
     return f"{PREFIX}parked:{limit}"

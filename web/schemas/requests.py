@@ -27,7 +27,7 @@ SHAPE = {
         },
         {
             "properties": {"kind": {"enum": ["embedding"]}, **dict.fromkeys(CHATS, False)},
-            "required": ["kind", "model", "input"],
+            "required": ["model", "input"],
         },
     ]
 }

@@ -82,7 +82,7 @@ class SubmissionSchema(SamplingSchema):
     A chat is given as `messages` or, for a single question, as `prompt`; an embedding (kind embedding) as `input`.
     """
 
-    kind = fields.Enum(Kind, by_value=Text, load_default=Kind.CHAT)
+    kind = fields.Enum(Kind, by_value=Text, metadata={"description": "Unset: embedding with `input`, else chat."})
     mode = fields.Enum(
         Mode,
         by_value=Text,
@@ -123,6 +123,7 @@ class SubmissionSchema(SamplingSchema):
     @post_load
     def build(self, loaded: dict[str, Any], **_: Any) -> Asked:
         """The body as a value."""
-        head = {name: loaded.pop(name) for name in ("kind", "mode", "model", "metadata")}
+        kind = loaded.pop("kind", Kind.EMBEDDING if "input" in loaded else Kind.CHAT)
+        head = {name: loaded.pop(name) for name in ("mode", "model", "metadata")}
         keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
-        return Asked(request=requests.read(head["kind"], head["model"], loaded), **head, **keys)
+        return Asked(request=requests.read(kind, head["model"], loaded), kind=kind, **head, **keys)

@@ -53,7 +53,7 @@ local function open_attempt(key, now, entry)
   redis.call("HSET", key, "attempts", cjson.encode(trail))
 end
 
--- `more` is a JSON object of further fields ("" for none).
+-- `more` is a JSON object of further fields ("" for none). Returns the attempt, or nil when there was none to close.
 local function close_attempt(key, now, outcome, reason, more)
   local raw = redis.call("HGET", key, "attempts")
   if not raw then return end
@@ -67,6 +67,7 @@ local function close_attempt(key, now, outcome, reason, more)
     for name, value in pairs(cjson.decode(more)) do last[name] = value end
   end
   redis.call("HSET", key, "attempts", cjson.encode(trail))
+  return last
 end
 
 -- The job is nobody's: out of every line it may stand in.
