@@ -1,12 +1,13 @@
-"""One call of a provider for a claimed job, and what came of it. Knows nothing of Redis."""
+"""One call of a provider for a claimed job, and what came of it. Writes nothing to Redis, and reads images only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from tasks import serving, settings
+from tasks import serving, settings, vision
 from tasks.domain.errors import CallCut, PermanentError, ProviderTimeout, TransientError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
@@ -31,6 +32,7 @@ class Completed:
     """The provider answered."""
 
     completion: Completion
+    images: Sequence[vision.Receipt] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class Refused:
     """The provider will never answer this."""
 
     error: PermanentError
+    images: Sequence[vision.Receipt] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +73,19 @@ def new_call(claim: Claim) -> Call:
 
 def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
+    images: list[vision.Receipt] = []
     try:
         provider = serving.provider(by.provider, by.base_url)
-        return Completed(completion=provider.complete(claim.target, ChatRequest.from_json(dict(claim.request)), call))
+        request = ChatRequest.from_json(dict(claim.request))
+        if request.images():
+            request, images = vision.prepared(request, provider=by.provider, model=claim.target, call=call)
+        return Completed(completion=provider.complete(claim.target, request, call), images=images)
     except CallCut as cut:
         return outcome_of_cut(claim, cut.why)
     except TransientError as error:
         return Postponed(error=error)
     except PermanentError as error:
-        return Refused(error=error)
+        return Refused(error=error, images=images)
     except BaseException as error:
         log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
         return broken(error)

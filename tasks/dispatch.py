@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
-from tasks import publish, routing, settings
-from tasks.domain.errors import JobNotFound
-from tasks.domain.job import Job, Priority, Status, Submission
+from tasks import intake, publish, routing, settings
+from tasks.domain.errors import JobNotFound, Unavailable, UnknownModel
+from tasks.domain.job import Job, Mode, Priority, Status, Submission
+from tasks.routing import Route
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
@@ -20,10 +22,14 @@ RECORD_BYTES = 2048
 def submit(asked: Submission) -> tuple[Job, bool]:
     """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
 
-    Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
+    Raises UnknownModel, IdempotencyMismatch, InvalidRequest for an image that cannot be taken, and Unavailable when
+    nobody can take it or Redis is away or full.
     """
     here = settings.get()
-    route = routing.route(asked.mode, asked.model, fleet.default())
+    if (replayed := _replayed(asked)) is not None:
+        return replayed, True
+    route = _route(asked)
+    asked = intake.take_in(asked, queue=route.queue, target=route.target)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )
@@ -48,6 +54,25 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if accepted.unsent:
         publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _replayed(asked: Submission) -> Job | None:
+    """The job that this key was used for. Looked up before images are fetched again: they may be gone by now."""
+    if not (asked.idempotency_key and intake.has_images(asked)):
+        return None
+    job_id = jobs.default().accepted_before(asked.owner, asked.idempotency_key, asked.fingerprint)
+    return jobs.default().find(job_id, asked.owner) if job_id else None
+
+
+def _route(asked: Submission) -> Route:
+    """Where the job goes. Under auto, one with images goes past a model of ours that takes none to one that does."""
+    route = routing.route(asked.mode, asked.model, fleet.default())
+    if asked.mode is Mode.AUTO and intake.has_images(asked) and not intake.sees(route.queue, route.target):
+        with contextlib.suppress(UnknownModel, Unavailable):
+            elsewhere = routing.route(Mode.API, asked.model, fleet.default())
+            if not elsewhere.is_simulated and intake.sees(elsewhere.queue, elsewhere.target):
+                return elsewhere
+    return route
 
 
 def find(job_id: str, owner: str) -> Job:

@@ -10,7 +10,7 @@ TandemError
       EngineLost EngineAway
     PermanentError(code)            will fail again          → failed
       AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
-      ContextTooLong BadRequest InvalidResponse ReasoningExhausted
+      ContextTooLong BadRequest InvalidResponse ReasoningExhausted ImageGone ImageUnfit
   CallCut                      we ended the call ourselves   → whoever cut it knows what follows
 """
 
@@ -196,6 +196,18 @@ class ReasoningExhausted(PermanentError):
     """The token budget ran out while the model was still thinking; there is no answer."""
 
     code = "reasoning_exhausted"
+
+
+class ImageGone(PermanentError):
+    """An image of the job is not stored any more."""
+
+    code = "image_gone"
+
+
+class ImageUnfit(PermanentError):
+    """An image of the job cannot be made to fit the model's endpoint."""
+
+    code = "image_unfit"
 
 
 # ---- we ended it ourselves ------------------------------------------------------------------

@@ -74,3 +74,8 @@ def limit(name: str) -> str:
 def worker(name: str) -> str:
     """Hash: what a worker says of itself."""
     return f"{PREFIX}worker:{name}"
+
+
+def media(digest: str) -> str:
+    """String: the bytes of an image, by their sha256."""
+    return f"{PREFIX}media:{digest}"

@@ -1,0 +1,134 @@
+"""Images at submission: taken in and stored once, or refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tasks.store import fleet
+from tasks.store.fleet import Worker
+from tests.images.pictures import BLUE, asking, data_url, noise, plain
+from tests.support.valkey import Valkey
+from tests.web import worker
+from tests.web.conftest import MakeClient
+
+SEES = "nvidia/nemotron-nano-12b-v2-vl"
+BLIND = "nvidia/nemotron-3-nano-30b-a3b"
+URL = "messages.0.content.1.image_url.url"
+
+
+def post(client: FlaskClient, *urls: str, model: str = SEES, **more: Any) -> Any:
+    return client.post("/jobs", json={"model": model, "messages": asking(*urls), **more})
+
+
+def test_an_image_is_stored_by_its_hash_and_referred_to(client: FlaskClient, valkey: Valkey) -> None:
+    picture = plain()
+    answer = post(client, data_url(picture))
+    assert answer.status_code == 202
+    job = answer.get_json()
+    assert job["images"] == [{"in": [40, 30, len(picture)], "out": None}]
+    assert client.get(f"/jobs/{job['id']}").get_json()["images"] == job["images"]
+    request = json.loads(valkey.client.hget(f"tandem:job:{job['id']}", "request") or "")
+    digest = hashlib.sha256(picture).hexdigest()
+    assert request["messages"][0]["content"] == [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": f"media:{digest}"}},
+    ]
+    assert valkey.client.strlen(f"tandem:media:{digest}") == len(picture)
+
+
+def test_the_order_of_texts_and_images_stays(client: FlaskClient, valkey: Valkey) -> None:
+    one, two = data_url(plain()), data_url(plain(BLUE))
+    parts = [asking(url)[0]["content"] for url in (one, two, one)]
+    messages = [{"role": "user", "content": [*parts[0], *parts[1]]}, {"role": "user", "content": parts[2]}]
+    job = client.post("/jobs", json={"model": SEES, "messages": messages}).get_json()
+    stored = json.loads(valkey.client.hget(f"tandem:job:{job['id']}", "request") or "")["messages"]
+    kinds = [[part["type"] for part in message["content"]] for message in stored]
+    assert kinds == [["text", "image_url", "text", "image_url"], ["text", "image_url"]]
+    urls = [part["image_url"]["url"] for message in stored for part in message["content"] if "image_url" in part]
+    assert urls[0] == urls[2] != urls[1]
+    assert len(job["images"]) == 3
+
+
+def test_the_same_image_is_kept_once_and_for_the_longest_job(client: FlaskClient, valkey: Valkey) -> None:
+    for expires_in_s in (100, 50_000, 200):
+        assert post(client, data_url(plain()), expires_in_s=expires_in_s).status_code == 202
+    [key] = valkey.client.keys("tandem:media:*")
+    left_s = valkey.client.ttl(key)
+    week_s = 7 * 24 * 3600
+    assert week_s + 49_990 <= left_s <= week_s + 50_002
+
+
+def test_no_message_carries_an_image(client: FlaskClient, valkey: Valkey) -> None:
+    post(client, data_url(noise((80, 80))))
+    [message] = valkey.client.lrange("api", 0, -1)
+    assert len(message) < 3000
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("data:image/png;base64,aGVsbG8=", "no JPEG, PNG or WEBP"), ("data:image/png,x", "base64"),
+     (data_url(noise((64, 64))[:5000]), "broken"), ("data:image/png;base64,*", "base64")],
+)  # fmt: skip
+def test_an_image_that_cannot_be_read_is_refused_by_name(
+    client: FlaskClient, valkey: Valkey, url: str, reason: str
+) -> None:
+    answer = post(client, url)
+    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+    [sentence] = answer.get_json()["errors"][URL]
+    assert reason in sentence
+    assert valkey.client.dbsize() == 0
+
+
+def test_the_field_says_which_of_many_is_broken(client: FlaskClient) -> None:
+    good = data_url(plain())
+    assert list(post(client, good, good, "data:;base64,AAAA").get_json()["errors"]) == [
+        "messages.0.content.3.image_url.url"
+    ]
+
+
+def test_more_images_than_any_model_takes_are_refused(client: FlaskClient) -> None:
+    assert post(client, *[data_url(plain())] * 16).status_code == 202
+    assert post(client, *[data_url(plain())] * 17).status_code == 422
+
+
+def test_a_larger_image_than_allowed_is_refused(make_client: MakeClient) -> None:
+    client = make_client(TANDEM_IMAGE_MAX_BYTES="1000")
+    assert "1000 bytes" in post(client, data_url(noise((64, 64)))).get_json()["errors"][URL][0]
+
+
+@pytest.mark.parametrize("model", [BLIND, "default"])
+def test_a_model_that_sees_nothing_is_given_no_image(client: FlaskClient, model: str) -> None:
+    answer = post(client, data_url(plain()), model=model)
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["model"])
+
+
+def test_the_default_is_what_the_settings_say(make_client: MakeClient) -> None:
+    assert post(make_client(TANDEM_API_MODEL=SEES), data_url(plain()), model="default").status_code == 202
+
+
+def test_a_local_model_is_asked_by_what_the_catalogue_knows(client: FlaskClient) -> None:
+    for model, status in (("tiny-chat", 422), ("my/own-model", 202)):
+        fleet.default().hello(Worker(name="g1", queues="gpu", state="ready", model=model))
+        for named in (model, "default"):
+            assert post(client, data_url(plain()), model=named, mode="gpu").status_code == status, (model, named)
+
+
+def test_auto_goes_past_a_local_model_that_sees_nothing(make_client: MakeClient) -> None:
+    client = make_client(NVIDIA_API_KEY="nvapi-none", TANDEM_API_MODEL=SEES)
+    fleet.default().hello(Worker(name="g1", queues="gpu", state="ready", model="tiny-chat"))
+    job = post(client, data_url(plain()), model="default").get_json()
+    assert worker.claim(job["id"]).queue == "api"
+    assert post(client, data_url(plain()), model="default", mode="gpu").status_code == 422
+
+
+def test_a_repeated_request_is_answered_before_its_image_is_looked_for(client: FlaskClient) -> None:
+    key = {"idempotency_key": "once"}
+    first = post(client, data_url(plain()), **key)
+    again = post(client, data_url(plain()), **key)
+    assert (again.get_json()["id"], again.headers["Idempotency-Replayed"]) == (first.get_json()["id"], "true")
+    assert post(client, data_url(plain(BLUE)), **key).status_code == 422
