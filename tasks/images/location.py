@@ -46,6 +46,8 @@ class Location:
 
     def to(self, reference: str) -> Location:
         """Where a redirect leads. Raises BadURL."""
+        if not reference:
+            raise BadURL("the URL redirects to nowhere")
         if MISLEADING.search(reference):
             raise BadURL("the URL has characters that no URL has")
         try:

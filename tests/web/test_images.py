@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 
 from tasks.store import fleet
 from tasks.store.fleet import Worker
 from tests.images.pictures import BLUE, asking, data_url, noise, plain
+from tests.images.servers import WebServer, page, raw
 from tests.support.valkey import Valkey
 from tests.web import worker
 from tests.web.conftest import MakeClient
@@ -124,6 +129,64 @@ def test_auto_goes_past_a_local_model_that_sees_nothing(make_client: MakeClient)
     job = post(client, data_url(plain()), model="default").get_json()
     assert worker.claim(job["id"]).queue == "api"
     assert post(client, data_url(plain()), model="default", mode="gpu").status_code == 422
+
+
+# ---- images that are fetched -----------------------------------------------------------------
+
+
+@pytest.fixture
+def far() -> Iterator[WebServer]:
+    with WebServer().running() as server:
+        yield server
+
+
+def reaching(make_client: MakeClient, far: WebServer) -> FlaskClient:
+    return make_client(TANDEM_IMAGE_NETWORKS="127.0.0.0/8", TANDEM_IMAGE_PORTS=f"80, {far.port}")
+
+
+def test_an_image_is_fetched_and_its_url_forgotten(make_client: MakeClient, far: WebServer, valkey: Valkey) -> None:
+    far.pages["/a.png"] = page(plain(), "text/plain")
+    job = post(reaching(make_client, far), f"http://127.0.0.1:{far.port}/a.png?signature=secret").get_json()
+    assert job["images"] == [{"in": [40, 30, len(plain())], "out": None}]
+    record = valkey.client.hgetall(f"tandem:job:{job['id']}")
+    assert "secret" not in json.dumps(record)
+    assert "media:" in record["request"]
+
+
+def test_an_image_that_cannot_be_fetched_is_refused_by_name(make_client: MakeClient, far: WebServer) -> None:
+    client = reaching(make_client, far)
+    far.pages["/page"] = page(b"<html>")
+    for path, reason in (("/page", "no JPEG, PNG or WEBP"), ("/none", "HTTP 404")):
+        answer = post(client, data_url(plain()), f"http://127.0.0.1:{far.port}{path}")
+        assert answer.status_code == 422
+        assert reason in answer.get_json()["errors"]["messages.0.content.2.image_url.url"][0]
+
+
+def test_without_leave_nothing_in_the_house_is_fetched(client: FlaskClient, far: WebServer, valkey: Valkey) -> None:
+    answer = post(client, f"http://127.0.0.1:{far.port}/", "http://127.0.0.1/")
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, [URL])
+    assert post(client, "http://127.0.0.1/").status_code == 422
+    assert far.seen == []
+    assert valkey.client.dbsize() == 0
+
+
+def test_all_images_of_a_job_share_one_time(make_client: MakeClient, far: WebServer) -> None:
+    over = threading.Event()
+    far.pages["/"] = raw(b"HTTP/1.0 200 OK\r\n\r\n", *[b"A"] * 1000, pause=lambda: over.wait(0.05))
+    client = make_client(
+        TANDEM_IMAGE_NETWORKS="127.0.0.0/8", TANDEM_IMAGE_PORTS=str(far.port), TANDEM_IMAGE_FETCH_S="0.5"
+    )
+    began = time.monotonic()
+    urls = [f"http://127.0.0.1:{far.port}/?{n}" for n in range(10)]
+    assert post(client, *urls).status_code == 422
+    over.set()
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("name", ["TANDEM_IMAGE_NETWORKS", "TANDEM_IMAGE_PORTS"])
+def test_a_setting_that_makes_no_sense_is_told_at_the_start(make_client: MakeClient, name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        make_client(**{name: "127.0.0.0/8, nonsense"})
 
 
 def test_a_repeated_request_is_answered_before_its_image_is_looked_for(client: FlaskClient) -> None:
