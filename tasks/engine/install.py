@@ -31,7 +31,7 @@ STAMP = "tandem-stamp"
 #: To be counted up when this module installs the same lock differently.
 RECIPE = "1"
 #: The tiny models and the modules that make them.
-TINY_MODELS = {"tiny-chat": "tasks.engine.tiny_chat"}
+TINY_MODELS = {"tiny-chat": "tasks.engine.tiny_chat", "tiny-vl": "tasks.engine.tiny_vl"}
 
 
 def main() -> int:
