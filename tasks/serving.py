@@ -89,6 +89,7 @@ MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
         base_url=url,
         api_key=_secret(s.nvidia_api_key.get_secret_value()),
         nvcf_url=s.nvcf_base_url,
+        inline_below=s.image_chars,
         concurrency=s.api_concurrency,
         connect_timeout_s=s.connect_timeout_s,
     ),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from tasks import catalog, settings
 from tasks.domain.errors import ImageGone, ImageUnfit, Unavailable
-from tasks.domain.request import ChatRequest, Image, Message
+from tasks.domain.request import ChatRequest, Image
 from tasks.images import data_url, fitting
 from tasks.images.fitting import Fitted, Frame
 from tasks.images.reading import UnreadableImage
@@ -20,7 +19,8 @@ from tasks.store import media
 #: How often a call that waits for Redis looks again.
 PAUSE_S = 0.5
 #: Providers whose endpoints bound an inline image; the sandbox stands in for the first of them.
-BOUNDED = ("nim", SANDBOX)
+NIM = "nim"
+BOUNDED = (NIM, SANDBOX)
 
 Receipt = dict[str, Any]
 
@@ -39,7 +39,7 @@ def prepared(request: ChatRequest, *, provider: str, model: str, call: Call) -> 
         receipts.append(receipt)
         return replace(image, url=data_url.encoded(fitted.data, fitted.media_type))
 
-    return replace(request, messages=tuple(_mapped(message, shown) for message in request.messages)), receipts
+    return request.with_images(shown), receipts
 
 
 def frame_of(provider: str, model: str) -> Frame:
@@ -47,14 +47,11 @@ def frame_of(provider: str, model: str) -> Frame:
     here = settings.get()
     known = next((one for one in catalog.models().values() if model in (one.id, one.ids.get(provider))), None)
     own = known.image_base64 if known else None
+    if known and known.image_assets and provider == NIM:
+        # Such images are uploaded as bytes; the client does that with whatever is too long to be inline.
+        own = known.image_assets // 3 * 4 + 1
     below = own or (here.image_chars if provider in BOUNDED else 0)
     return Frame(edge=here.image_edge, base64_below=below or None)
-
-
-def _mapped(message: Message, change: Callable[[Image], Image]) -> Message:
-    if not message.images() or not isinstance(message.content, tuple):
-        return message
-    return replace(message, content=tuple(change(p) if isinstance(p, Image) else p for p in message.content))
 
 
 def _load(reference: str, call: Call) -> bytes:
