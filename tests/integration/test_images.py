@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from tasks.providers.sandbox.thread import SandboxThread
 from tests.images.pictures import BLUE, asking, data_url, halves, noise, plain
 from tests.support.polling import until
 from tests.support.service import Service
@@ -54,6 +56,21 @@ def test_a_refused_job_has_its_receipt_too(service: Service) -> None:
     job = answered(service, data_url(plain()), model="sandbox/status-400")
     assert (job["status"], job["error"]["code"]) == ("failed", "bad_request")
     assert job["images"][0]["out"][:2] == [40, 30]
+
+
+def test_nim_is_shown_what_it_takes_inline(tmp_path: Path) -> None:
+    """The sandbox refuses, in NIM's dialect, what NIM would."""
+    picture = noise((1500, 1200), "JPEG", quality=90)
+    with SandboxThread() as sandbox:
+        env = {
+            "NVIDIA_API_KEY": "nvapi-test", "NVIDIA_BASE_URL": f"{sandbox.url}/nim/v1",
+            "NVCF_BASE_URL": f"{sandbox.url}/nim", "TANDEM_API_MODEL": "nvidia/nemotron-nano-12b-v2-vl",
+        }  # fmt: skip
+        with Service(tmp_path, workers=1, env=env, sandbox_url=f"{sandbox.url}/v1") as service:
+            job = answered(service, data_url(picture), model="default")
+        assert (job["status"], job["attempts"][0]["provider"]) == ("completed", "nim")
+        [call] = sandbox.state.calls.entries
+        assert 100_000 < call.image_base64 < 180_000
 
 
 def test_an_image_that_is_gone_fails_its_job_by_name(service: Service) -> None:

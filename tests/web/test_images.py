@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from tasks.store import fleet
 from tasks.store.fleet import Worker
+from tests.images.mangled import mangled
 from tests.images.pictures import BLUE, asking, data_url, noise, plain
 from tests.images.servers import WebServer, page, raw
 from tests.support.valkey import Valkey
@@ -129,6 +131,18 @@ def test_auto_goes_past_a_local_model_that_sees_nothing(make_client: MakeClient)
     job = post(client, data_url(plain()), model="default").get_json()
     assert worker.claim(job["id"]).queue == "api"
     assert post(client, data_url(plain()), model="default", mode="gpu").status_code == 422
+
+
+def test_any_bytes_are_accepted_or_refused(client: FlaskClient) -> None:
+    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(mangled())
+    def check(data: bytes) -> None:
+        answer = post(client, data_url(data))
+        assert answer.status_code in (202, 422)
+        if answer.status_code == 422:
+            assert list(answer.get_json()["errors"]) == [URL]
+
+    check()
 
 
 # ---- images that are fetched -----------------------------------------------------------------
