@@ -31,7 +31,12 @@ CHUNK_BYTES = 64 * 1024
 #: Fetches of a process at a time: slow servers must not take all of its threads.
 SEATS = 16
 RETRY_AFTER_S = 2.0
-HEADERS = {"Accept": "image/jpeg, image/png, image/webp", "Accept-Encoding": "identity", "User-Agent": "tandem"}
+HEADERS = {
+    "Accept": "image/jpeg, image/png, image/webp",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+    "User-Agent": "tandem",
+}
 
 #: One sentence for all that can go wrong before there is an answer: which of them it was would tell what is inside.
 NOT_THERE = "the image cannot be fetched: its host is not public or does not answer"

@@ -49,7 +49,12 @@ def test_nothing_of_ours_is_sent_along(web: WebServer, monkeypatch: pytest.Monke
     web.pages |= {"/": redirect("/b"), "/b": page(b"x", Set_Cookie="a=b")}
     assert fetch(web) == b"x"
     for _, _, headers in web.seen:
-        assert set(headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
+        assert set(headers) == {"Host", "Accept", "Accept-Encoding", "Connection", "User-Agent"}
+
+
+def test_a_chunked_answer_is_put_together(web: WebServer) -> None:
+    web.pages["/"] = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n there\r\n0\r\n\r\n")
+    assert fetch(web) == b"hello there"
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
