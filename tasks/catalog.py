@@ -40,7 +40,8 @@ class Model:
 
     `ids` maps a provider to the id by which it knows the model, `endpoints` to a URL that takes its calls in place of
     the provider's own. `context` is in tokens, and so is `most_tokens`, the longest answer; `dimensions` are those of
-    an embedding; `image_base64` is the longest base64 text of an inline image; `completions` marks a base model, which
+    an embedding; `image_base64` is the longest base64 text of an inline image, `image_assets` the
+    bytes of one that NIM takes as an asset; `completions` marks a base model, which
     has no chat template. None: not known.
     """
 
@@ -54,6 +55,7 @@ class Model:
     dimensions: int | None = None
     asymmetric: bool = False
     image_base64: int | None = None
+    image_assets: int | None = None
     completions: bool = False
     reasoning: Switch | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def _model(entry: Mapping[str, Any]) -> Model:
         "dimensions",
         "asymmetric",
         "image_base64",
+        "image_assets",
         "completions",
         "sampling",
         "endpoints",

@@ -117,7 +117,7 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(PROVIDERS, ID),
     "aliases": ("a list of such names as an id is", _are_names),
     "abilities": (f"a list of some of {', '.join(ABILITIES)}", _are_abilities),
-    **dict.fromkeys(("context", "most_tokens", "dimensions", "image_base64"), COUNT),
+    **dict.fromkeys(("context", "most_tokens", "dimensions", "image_base64", "image_assets"), COUNT),
     **dict.fromkeys(("asymmetric", "completions"), FLAG),
     "reasoning": (f"one of {', '.join(SWITCHES)}", _is_switch),
     "endpoints": ("a table of URLs by provider", _are_endpoints),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from tasks import publish, routing, settings
+from tasks import intake, publish, routing, settings
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
@@ -19,11 +19,14 @@ RECORD_BYTES = 2048
 def submit(asked: Submission) -> tuple[Job, bool]:
     """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
 
-    Raises UnknownModel, ModelGone, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or
-    full.
+    Raises UnknownModel, ModelGone, IdempotencyMismatch, InvalidRequest for what no model here can do or an image that
+    cannot be taken, and Unavailable when nobody can take it or Redis is away or full.
     """
     here = settings.get()
+    if (replayed := _replayed(asked)) is not None:
+        return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+    asked = intake.take_in(asked)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )
@@ -50,6 +53,14 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if accepted.unsent:
         publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _replayed(asked: Submission) -> Job | None:
+    """The job that this key was used for. Looked up before images are fetched again: they may be gone by now."""
+    if not (asked.idempotency_key and intake.has_images(asked)):
+        return None
+    job_id = jobs.default().accepted_before(asked.owner, asked.idempotency_key, asked.fingerprint)
+    return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
 def find(job_id: str, owner: str) -> Job:

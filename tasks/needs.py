@@ -61,7 +61,7 @@ class Needs:
         most = model.most_tokens or model.context
         found = [
             (not model.can(ability), "model", f"does not do {self.ability}"),
-            (self.vision and not model.can("vision"), "messages", "takes no images"),
+            (self.vision and not model.can("vision"), "model", "takes no images"),
             (self.use_reasoning is True and not model.can("reasoning"), "use_reasoning", "does not reason"),
             (self.use_reasoning is False and model.reasoning is Switch.ALWAYS, "use_reasoning", "always reasons"),
             (

@@ -108,7 +108,8 @@ def _access(here: Settings, base_url: str, *, api_key: str = "", concurrency: in
 
 def _nim(here: Settings, url: str) -> Provider:
     key = here.nvidia_api_key.get_secret_value()
-    return NIM(nvcf_url=here.nvcf_base_url, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
+    access = _access(here, url, api_key=key, concurrency=here.api_concurrency)
+    return NIM(nvcf_url=here.nvcf_base_url, inline_below=here.image_chars, **access)
 
 
 def _openrouter(here: Settings, url: str) -> Provider:

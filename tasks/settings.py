@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)  # fmt: skip
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.domain.address import http_url, redis_url
@@ -29,6 +39,11 @@ class BadSettings(TandemError):
     """A variable cannot be used. The message is one sentence that names it, and says nothing that may be secret."""
 
 
+def words(value: str) -> list[str]:
+    """What a comma-separated variable lists."""
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
 def _env(name: str, default: Any, **bounds: Any) -> Any:
     return Field(default=default, validation_alias=AliasChoices(name, name.lower()), **bounds)
 
@@ -47,9 +62,17 @@ class Settings(BaseSettings):
     flower_port: int = _env("TANDEM_FLOWER_PORT", 5555, ge=1, le=65535)
     data: Path = _env("TANDEM_DATA", Path(".tandem"))
     api_keys: SecretStr = _env("TANDEM_API_KEYS", SecretStr(""))
-    max_body_bytes: int = _env("TANDEM_MAX_BODY_BYTES", 4 * 1024 * 1024, gt=0)
+    max_body_bytes: int = _env("TANDEM_MAX_BODY_BYTES", 8 * 1024 * 1024, gt=0)
     durable_accept: bool = _env("TANDEM_DURABLE_ACCEPT", False)
     accept_until: float = _env("TANDEM_ACCEPT_UNTIL", 0.85, gt=0, le=1)
+
+    image_max_bytes: int = _env("TANDEM_IMAGE_MAX_BYTES", 8 * 1024 * 1024, gt=0)
+    image_fetch_s: float = _env("TANDEM_IMAGE_FETCH_S", 10.0, gt=0)
+    image_ports: str = _env("TANDEM_IMAGE_PORTS", "80,443")
+    image_networks: str = _env("TANDEM_IMAGE_NETWORKS", "")
+    image_nameserver: str = _env("TANDEM_IMAGE_NAMESERVER", "")
+    image_edge: int = _env("TANDEM_IMAGE_EDGE", 1024, ge=16)
+    image_chars: int = _env("TANDEM_IMAGE_CHARS", 180_000, ge=0)
 
     model: str = _env("TANDEM_MODEL", "")
     api_model: str = _env("TANDEM_API_MODEL", "")
@@ -99,6 +122,14 @@ class Settings(BaseSettings):
     def keyring(self) -> Keyring:
         """Who may ask."""
         return Keyring.parse(self.api_keys.get_secret_value())
+
+    @field_validator("image_ports", "image_networks")
+    @classmethod
+    def _listed(cls, value: str, info: ValidationInfo) -> str:
+        reader = int if info.field_name == "image_ports" else ip_network
+        for word in words(value):
+            reader(word)
+        return value
 
     @property
     def heartbeat_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -27,6 +27,7 @@ from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
+from tasks.vision import Receipt
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -48,8 +49,8 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
     match outcome:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))
-        case Refused(error=error):
-            owned = patiently(lambda: fail(jobs, claim, error.code, error.message, _usage_of(error)))
+        case Refused(error=error, images=images):
+            owned = patiently(lambda: fail(jobs, claim, error.code, error.message, _usage_of(error), images))
         case Expired():
             owned = patiently(lambda: _expire(jobs, claim))
         case Postponed(error=error):
@@ -81,9 +82,11 @@ def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
     return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
-def fail(jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None) -> bool:
+def fail(
+    jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None, images: Sequence[Receipt] = ()
+) -> bool:
     """Settle a job as failed, with what was spent on it all the same. False when it is not ours any more."""
-    fields = {"error_code": code, "error_message": message}
+    fields = {"error_code": code, "error_message": message} | _seen(images)
     spent = {"usage": usage.to_json()} if usage else {}
     fields |= {name: json.dumps(value) for name, value in spent.items()}
     return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, attempt=spent, fields=fields)
@@ -105,10 +108,14 @@ def hold_for_s(retry_after_s: float | None) -> float:
     return min(HOLD_S if retry_after_s is None else retry_after_s, settings.get().hold_cap_s)
 
 
+def _seen(images: Sequence[Receipt]) -> dict[str, str]:
+    return {"images": json.dumps(images)} if images else {}
+
+
 def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
     answer = outcome.completion
     usage = answer.usage.to_json() if answer.usage else None
-    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)}
+    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images)
     attempt: dict[str, object] = {"model": answer.model}
     if usage is not None:
         fields["usage"] = json.dumps(usage)

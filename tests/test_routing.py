@@ -170,7 +170,7 @@ vllm = "thinker"
     [
         ("plain", Needs(use_reasoning=True), "use_reasoning"),
         ("thinker", Needs(use_reasoning=False), "use_reasoning"),
-        ("plain", Needs(vision=True), "messages"),
+        ("plain", Needs(vision=True), "model"),
         ("plain", Needs(ability="embedding"), "model"),
         ("plain", Needs(max_tokens=101), "max_tokens"),
         ("plain", Needs(characters=100 * LONGEST_TOKEN + 1), "messages"),

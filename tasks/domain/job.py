@@ -76,7 +76,7 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance."""
+    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance; `images` as in Job."""
 
     owner: str
     kind: Kind
@@ -87,11 +87,16 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str = ""
+    images: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job as its owner sees it. Times are aware, UTC. `attempts` is a capped trail, oldest first."""
+    """A job as its owner sees it. Times are aware, UTC. `attempts` is a capped trail, oldest first.
+
+    `images` has a receipt of each image: `in` is [width, height, bytes] as given, `out` is [width, height, bytes,
+    quality] as the last provider was shown it, None before.
+    """
 
     id: str
     owner: str
@@ -110,6 +115,7 @@ class Job:
     metadata: Mapping[str, str]
     waiting_on: Wait | None
     cached: bool = False
+    images: tuple[Mapping[str, Any], ...] = ()
 
 
 def from_ms(ms: int | float | str | None) -> datetime | None:

@@ -6,7 +6,7 @@ ProviderError
     EngineLost EngineAway
   PermanentError(code)            will fail again          → failed
     AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
-    ContextTooLong BadRequest InvalidResponse ReasoningExhausted
+    ContextTooLong BadRequest InvalidResponse ReasoningExhausted ImageGone ImageUnfit
 """
 
 from __future__ import annotations
@@ -146,3 +146,15 @@ class ReasoningExhausted(PermanentError):
     def __init__(self, message: str, *, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.usage = usage
+
+
+class ImageGone(PermanentError):
+    """An image of the job is not stored any more."""
+
+    code = "image_gone"
+
+
+class ImageUnfit(PermanentError):
+    """An image of the job cannot be made to fit the model's endpoint."""
+
+    code = "image_unfit"

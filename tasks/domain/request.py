@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -51,6 +51,12 @@ class Message:
         """Its images, in order."""
         parts = self.content if isinstance(self.content, tuple) else ()
         return tuple(part for part in parts if isinstance(part, Image))
+
+    def with_images(self, change: Callable[[Image], Image]) -> Message:
+        """The same with each image as `change` makes it, in order."""
+        if not isinstance(self.content, tuple):
+            return self
+        return replace(self, content=tuple(change(p) if isinstance(p, Image) else p for p in self.content))
 
     def to_json(self) -> dict[str, Any]:
         """As OpenAI's chat API has it."""
@@ -114,6 +120,10 @@ class ChatRequest:
     def images(self) -> tuple[Image, ...]:
         """All images, in order."""
         return tuple(image for message in self.messages for image in message.images())
+
+    def with_images(self, change: Callable[[Image], Image]) -> ChatRequest:
+        """The same with each image as `change` makes it, in order."""
+        return replace(self, messages=tuple(message.with_images(change) for message in self.messages))
 
     def to_json(self) -> dict[str, Any]:
         """The request as plain JSON values; unset fields are left out."""

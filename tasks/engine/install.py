@@ -31,7 +31,7 @@ STAMP = "tandem-stamp"
 #: To be counted up when this module installs the same lock differently.
 RECIPE = "1"
 #: The tiny models and the modules that make them.
-TINY_MODELS = {"tiny-chat": "tasks.engine.tiny_chat", "tiny-embed": "tasks.engine.tiny_embed"}
+TINY_MODELS = {f"tiny-{name}": f"tasks.engine.tiny_{name}" for name in ("chat", "vl", "embed")}
 
 
 def main() -> int:

@@ -9,12 +9,17 @@ from urllib.parse import urljoin, urlsplit
 
 from tasks.catalog import Model
 from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
+from tasks.domain.request import ChatRequest
+from tasks.domain.result import ChatResult, Completion
+from tasks.providers.assets import Assets
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.transport import Answer
 
 #: How long one status request may be held open upstream.
 POLL_HOLD_S = 30
+#: An inline image's base64 must be shorter, by NVIDIA's samples.
+INLINE_BELOW = 180_000
 #: The pause between two status requests, should the host not hold them, and how often it looks for a cut.
 POLL_PAUSE_S, CUT_LOOK_S = 0.5, 0.1
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -26,9 +31,28 @@ class NIM(OpenAICompatible):
 
     name = "nim"
 
-    def __init__(self, *, nvcf_url: str, **access: Unpack[Access]) -> None:
+    def __init__(self, *, nvcf_url: str, inline_below: int = INLINE_BELOW, **access: Unpack[Access]) -> None:
         super().__init__(**access)
         self._nvcf_url = nvcf_url.rstrip("/")
+        self._assets = Assets(self._transport, nvcf_url=self._nvcf_url, inline_below=inline_below)
+        #: The assets that a running call refers to, by its request id.
+        self._referred: dict[str, list[str]] = {}
+
+    def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
+        """Answer `request` with `model`; images too long to be inline are uploaded for as long as that takes."""
+        with self._assets.uploaded(request, model=model, headers=self.headers(call), call=call) as (shown, ids):
+            if not ids:
+                return super().complete(model, shown, call)
+            self._referred[call.request_id] = ids
+            try:
+                return super().complete(model, shown, call)
+            finally:
+                del self._referred[call.request_id]
+
+    def headers(self, call: Call) -> dict[str, str]:
+        """As everywhere, and the assets that the call refers to."""
+        ids = self._referred.get(call.request_id)
+        return super().headers(call) | ({"NVCF-INPUT-ASSET-REFERENCES": ",".join(ids)} if ids else {})
 
     def ask(self, path: str, body: bytes, call: Call) -> Answer:
         """Send the request and wait for its answer, however NVIDIA delivers it."""

@@ -15,15 +15,15 @@ from tasks import settings
 TIMEOUT_S = 2.0
 
 
-def connect(url: str) -> Redis:
-    """A client whose every command ends within about twice TIMEOUT_S.
+def connect(url: str, *, decode: bool = True) -> Redis:
+    """A client whose every command ends within about twice TIMEOUT_S. Its answers are text unless `decode` is False.
 
     One retry on a broken connection: after a restart of Redis the pool is full of dead ones. None after a time-out:
     the command may have been applied, and a second wait would be over the client's patience.
     """
     pool = ConnectionPool.from_url(
         url,
-        decode_responses=True,
+        decode_responses=decode,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
         socket_keepalive=True,
@@ -37,3 +37,9 @@ def connect(url: str) -> Redis:
 def default() -> Redis:
     """The Redis of this process' settings."""
     return connect(settings.get().redis_url)
+
+
+@cache
+def binary() -> Redis:
+    """The same Redis, whose answers stay bytes."""
+    return connect(settings.get().redis_url, decode=False)

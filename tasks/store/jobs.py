@@ -91,6 +91,13 @@ class Jobs:
             return Accepted(job_id=answer[1], replayed=True)
         return Accepted(job_id=new.job_id, created_ms=int(answer[2]), expires_ms=int(answer[3]), unsent=str(answer[4]))
 
+    def accepted_before(self, owner: str, key: str, fingerprint: str) -> str | None:
+        """The id of the job that this idempotency key and payload were accepted with, if there was one."""
+        with renamed():
+            first = self.redis.hmget(keys.idempotency(owner, key), ["job", "fingerprint"])
+        job_id, before = cast(list[str | None], first)
+        return job_id if before == fingerprint else None
+
     def find(self, job_id: str, owner: str) -> Job | None:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""
         with renamed():

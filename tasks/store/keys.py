@@ -99,3 +99,8 @@ def listing(provider: str) -> str:
 def worker(name: str) -> str:
     """Hash: what a worker says of itself."""
     return f"{PREFIX}worker:{name}"
+
+
+def media(digest: str) -> str:
+    """String: the bytes of an image, by their sha256."""
+    return f"{PREFIX}media:{digest}"

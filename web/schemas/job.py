@@ -38,6 +38,7 @@ def shown(job: Job) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in job.attempts],
         "metadata": dict(job.metadata),
         "cached": job.cached,
+        "images": [dict(receipt) for receipt in job.images],
         "links": {"self": here, "cancel": f"{here}/cancel"},
     }
 
@@ -98,6 +99,23 @@ class AttemptSchema(Schema):
     usage = fields.Nested(UsageSchema)
 
 
+class ReceiptSchema(Schema):
+    """What became of an image: as it was given, and as the model was shown it (null before)."""
+
+    in_ = fields.List(
+        fields.Integer(),
+        required=True,
+        data_key="in",
+        metadata={"minItems": 3, "maxItems": 3, "description": "Width and height in pixels, bytes."},
+    )
+    out = fields.List(
+        fields.Integer(),
+        required=True,
+        allow_none=True,
+        metadata={"minItems": 4, "maxItems": 4, "description": "The same, and JPEG's quality; 100: lossless."},
+    )
+
+
 class JobErrorSchema(Schema):
     """Why a job did not complete. `code` is a stable word."""
 
@@ -140,6 +158,7 @@ class JobSchema(Schema):
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     cached = fields.Boolean(required=True)
+    images = fields.List(fields.Nested(ReceiptSchema), required=True)
     links = fields.Nested(LinksSchema, required=True)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:

@@ -5,7 +5,7 @@ Each dialect has its own base path, headers and error bodies:
 | base path | dialect | wants |
 |---|---|---|
 | `/v1` | the sandbox's own, plain OpenAI | nothing |
-| `/nim/v1`, `/nim/v2/nvcf/pexec/status/{id}` | NVIDIA NIM | `Authorization: Bearer nvapi-…` |
+| `/nim/v1`, `/nim/v2/nvcf/pexec/status/{id}`, `/nim/v2/nvcf/assets` | NVIDIA NIM | `Authorization: Bearer nvapi-…` |
 | `/openrouter/api/v1` (with `/key`) | OpenRouter | `Authorization: Bearer sk-or-…` |
 | `/vllm/v1`, `/vllm/health` | vLLM | nothing |
 

@@ -19,7 +19,7 @@ class Entry:
     """One call. `…_at` are seconds since the Unix epoch, `…_s` since the sandbox started.
 
     `outcome` is in_flight, answered (200), queued (202), refused (another status), dropped (by us) or aborted (by
-    the client).
+    the client). `image_base64` is the length of the longest inline image.
     """
 
     seq: int
@@ -39,6 +39,8 @@ class Entry:
     ended_s: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    images: int = 0
+    image_base64: int = 0
 
 
 class Calls:

@@ -10,9 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from tasks.providers.sandbox import nvcf, simulation, stream
+from tasks.providers.sandbox.assets import REFERENCES
 from tasks.providers.sandbox.behaviour import Behaviour, Ending, UnknownWord, of_model
 from tasks.providers.sandbox.calls import Entry
 from tasks.providers.sandbox.dialects import CONTEXT, Dialect, Refusal
+from tasks.providers.sandbox.pictures import NIM_BASE64_BELOW, pictures_in
 from tasks.providers.sandbox.state import State
 
 
@@ -56,6 +58,7 @@ class Chat:
             status = 422 if self._dialect.name == "nim" else 400
             raise Refused(status, self._dialect.refusal(status, model=entry.model))
         entry.prompt_tokens = simulation.count_tokens(body["messages"])
+        self._look_at_images(body, entry, request.headers.get(REFERENCES, ""))
         behaviour = self._behaviour(entry)
         if behaviour.ending in (Ending.NVCF_202, Ending.NVCF_302):
             return self._queue(body, behaviour, entry)
@@ -72,6 +75,21 @@ class Chat:
             return None
         entry.model, entry.stream = body["model"], body.get("stream") is True
         return body if isinstance(body.get("messages"), list) and body["messages"] else None
+
+    def _has(self, ids: tuple[str, ...], references: str) -> bool:
+        """Whether all of these assets were uploaded, and named in the call's header."""
+        known = self._state.assets if self._dialect.name == "nim" else {}
+        named = {name.strip() for name in references.split(",")}
+        return all(ident in named and ident in known and known[ident].size_bytes for ident in ids)
+
+    def _look_at_images(self, body: dict[str, Any], entry: Entry, references: str) -> None:
+        """Count them. Raises Refused for what is none, and in NVIDIA's dialect for one that is too long inline."""
+        seen = pictures_in(body["messages"])
+        entry.images, entry.image_base64 = seen.count, seen.longest
+        if seen.is_broken or not self._has(seen.assets, references):
+            raise Refused(400, self._dialect.refusal(400, model=entry.model))
+        if self._dialect.name == "nim" and seen.longest >= NIM_BASE64_BELOW:
+            raise Refused(413, self._dialect.refusal(413, model=entry.model))
 
     def _behaviour(self, entry: Entry) -> Behaviour:
         """What this call meets. Raises Refused for an unknown model or an exceeded limit."""

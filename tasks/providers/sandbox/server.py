@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tasks.providers.sandbox import nvcf
+from tasks.providers.sandbox import assets, nvcf
 from tasks.providers.sandbox.chat import Chat
 from tasks.providers.sandbox.dialects import DIALECTS, Dialect
 from tasks.providers.sandbox.state import State
@@ -54,6 +54,10 @@ def application(state: State) -> web.Application:
     queue = nvcf.Queue(state)
     app.router.add_get(nvcf.STATUS_PATH, queue.status)
     app.router.add_get(nvcf.RESULT_PATH, queue.result)
+    store = assets.Assets(state)
+    app.router.add_post(assets.ASSETS_PATH, store.create)
+    app.router.add_put(assets.UPLOAD_PATH, store.upload)
+    app.router.add_delete(assets.ASSET_PATH, store.delete)
     app.router.add_get("/vllm/health", health)
     app.router.add_get("/openrouter/api/v1/key", Key(DIALECTS[-1]).show)
     desk = Desk(state)

@@ -23,6 +23,15 @@ class Queued:
     redirects: bool
 
 
+@dataclass(kw_only=True)
+class Asset:
+    """An asset: what it was announced as, and how many bytes came."""
+
+    content_type: str
+    description: str
+    size_bytes: int | None = None
+
+
 class State:
     """All that the handlers share. They run in one event loop, so nothing here needs a lock."""
 
@@ -30,6 +39,7 @@ class State:
         self.window_s = window_s
         self.calls = Calls(log)
         self.queued: dict[str, Queued] = {}
+        self.assets: dict[str, Asset] = {}
         self.stopping = False
         self.reset()
 
@@ -38,6 +48,7 @@ class State:
         self.calls.reset()
         self.controls: dict[str, Control] = {}
         self.listings: Counter[str] = Counter()
+        self.assets.clear()
         self.failures: Counter[tuple[str, str]] = Counter()
         self.tell({})
 
