@@ -19,7 +19,7 @@ def test_jobs_are_counted_once_by_day_provider_and_model(service: Service) -> No
     before = lines(service)
     ids = [service.submit("one two three", model="sandbox/tokens-7") for _ in range(5)]
     ids.append(service.submit("one", model="sandbox/status-400"))
-    ids.append(service.submit("one", model="sandbox/exhausted"))
+    ids.append(service.submit("one", model="sandbox/slow-1ms+exhausted"))
     until(lambda: all(service.job(one)["finished_at"] for one in ids), within_s=20)
     found = lines(service)
     assert "sandbox/tokens-7" not in before
@@ -27,7 +27,7 @@ def test_jobs_are_counted_once_by_day_provider_and_model(service: Service) -> No
     assert (line["day"], line["provider"]) == (datetime.now(UTC).date().isoformat(), "sandbox")
     assert (line["requests"], line["prompt_tokens"], line["completion_tokens"], line["total_tokens"]) == (5, 15, 35, 50)
     assert "sandbox/status-400" not in found
-    assert found["sandbox/exhausted"]["reasoning_tokens"] == 5
+    assert found["sandbox/slow-1ms+exhausted"]["reasoning_tokens"] == 5
     assert lines(service, days=1) == found
 
 
