@@ -10,20 +10,20 @@ from typing import TypeVar
 
 import structlog
 
-from tasks import process, publish, settings
+from tasks import charges, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import EngineAway, EngineLost, RateLimited, TransientError, Unavailable
 from tasks.domain.job import Status
+from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
+from tasks.store.rate import CallOver, Waiters
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: How long a limit holds everybody when the provider gives no hint. NIM's 429 often has none.
-HOLD_S = 60.0
 #: An answer in hand is worth waiting for Redis; a lease that lapsed meanwhile is told by the fence.
 PATIENCE_S, PAUSE_S = 600.0, 0.5
 #: A job that was present when an engine died this often runs alone in the engine next.
@@ -32,8 +32,12 @@ ALONE_AFTER_LOSSES = 2
 ENGINE_AWAY_S = 1.0
 
 
-def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
-    """Record the outcome and send what messages follow from it. Written twice it does nothing the second time."""
+def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | None = None) -> None:
+    """Record the outcome and send what messages follow from it. Written twice it does nothing the second time.
+
+    `call` tells quotas what was really sent. They come first: what is not written of a job is found by its lease.
+    """
+    call_over(jobs, charges.of(claim, by, outcome, call))
     match outcome:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))
@@ -58,6 +62,19 @@ def patiently(write: Callable[[], T]) -> T:
         except Unavailable:
             threading.Event().wait(PAUSE_S)
     return write()
+
+
+def call_over(jobs: Jobs, over: CallOver) -> None:
+    """Tell the quotas that count a call what it came to. Said twice, the second time changes nothing."""
+    if over.claim.scopes:
+        let_go(patiently(lambda: jobs.call_over(over)))
+
+
+def let_go(waiters: Waiters) -> None:
+    """Send those that a limit lets go, and see to it that the next is not forgotten."""
+    publish.send(waiters.messages)
+    if waiters.next_in_s is not None:
+        process.wait_for_limit(waiters.next_in_s)
 
 
 def release(jobs: Jobs, claim: Claim, *, reason: str = "the worker was stopped", delay_s: float = 0.0) -> bool:
@@ -103,9 +120,13 @@ def _expire(jobs: Jobs, claim: Claim) -> bool:
 def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
     match error:
         case RateLimited():
-            hold_s = HOLD_S if error.retry_after_s is None else error.retry_after_s
             back = jobs.put_back(
-                claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s, survived=True
+                claim,
+                outcome="rate_limited",
+                reason=error.message,
+                limit=charges.limit(claim, by),
+                hold_s=charges.hold_s(error),
+                survived=True,
             )
         case EngineAway():
             back = jobs.put_back(claim, outcome="engine_away", reason=error.message, delay_s=ENGINE_AWAY_S)

@@ -33,7 +33,7 @@ def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def submit() -> str:
     request = {"messages": [{"role": "user", "content": "hi"}]}
-    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=60)
+    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=120)
     return dispatch.submit(asked)[0].id
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
 from tasks.store import keys
@@ -35,6 +36,8 @@ def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tri
         "priority": str(priority),
         "target": target,
         "max_tries": str(max_tries),
+        "prompt_tokens": str(estimate.prompt_tokens(asked.request)),
+        "most_tokens": str(asked.request.get("max_tokens") or 0),
     }
 
 

@@ -31,10 +31,16 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 RETRY_AFTER_S = 2.0
 
 
+#: What a script says that needs the governor's functions too.
+WITH_RATE = "-- with rate\n"
+
+
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
     text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
+    if WITH_RATE in text:
+        common += (LUA / "rate.lua").read_text()
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

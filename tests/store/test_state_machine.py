@@ -6,6 +6,7 @@ what is due, so that an hour takes no hour.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -52,13 +53,14 @@ class Lifecycle(RuleBasedStateMachine):
     """Clients, workers, a broker that cannot be trusted, and the sweep."""
 
     redis: Redis
+    policy = ""
     jobs_made = Bundle("jobs_made")
 
     @initialize()
     def begin(self) -> None:
         self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600)
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=0)
+        self.jobs = Jobs(self.redis, ttl_s=600, policy=self.policy)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=0, policy=self.policy)
         self.seen: dict[str, Seen] = {}
         self.broker: list[Message] = []
 
@@ -244,9 +246,15 @@ class Lifecycle(RuleBasedStateMachine):
         raise AssertionError("some jobs never ended")
 
 
+#: One call in 20 ms and one at a time: claims find no room, and jobs are let go with room kept for them.
+QUOTA = {"rpm": 1, "tpm": 0, "rpd": 0, "calls": 1, "guessed": False}
+GOVERNED = json.dumps({"window": 20, "arrival": 1, "grant": 5, "longest": 20, "scopes": {LIMIT: QUOTA}})
+
+
 @pytest.mark.timeout(120)
-def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey) -> None:
-    machine = type("Lifecycle", (Lifecycle,), {"redis": valkey.client})
+@pytest.mark.parametrize("policy", ["", GOVERNED], ids=["without limits", "with limits"])
+def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey, policy: str) -> None:
+    machine = type("Lifecycle", (Lifecycle,), {"redis": valkey.client, "policy": policy})
     run_state_machine_as_test(
         machine,
         settings=settings(
