@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from tasks import publish, routing, settings
+from tasks import publish, quotas, routing, serving, settings
+from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, Priority, Status, Submission
+from tasks.routing import Route
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
@@ -20,10 +22,12 @@ RECORD_BYTES = 2048
 def submit(asked: Submission) -> tuple[Job, bool]:
     """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
 
-    Raises UnknownModel, IdempotencyMismatch, and Unavailable when nobody can take it or Redis is away or full.
+    Raises UnknownModel, IdempotencyMismatch, InvalidRequest when it is more than a provider takes in a minute, and
+    Unavailable when nobody can take it or Redis is away or full.
     """
     here = settings.get()
     route = routing.route(asked.mode, asked.model, fleet.default())
+    _check_size(asked, route)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
     )
@@ -48,6 +52,14 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if accepted.unsent:
         publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _check_size(asked: Submission, route: Route) -> None:
+    by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
+    if by is not None and quotas.default():
+        tokens = {"prompt_tokens": estimate.prompt_tokens(asked.request)}
+        tokens["most_tokens"] = int(asked.request.get("max_tokens") or 0)
+        quotas.check(by.provider, route.target or by.target, **tokens)
 
 
 def find(job_id: str, owner: str) -> Job:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tasks import catalog, serving, settings
-from tasks.store import capacity, connection, due, durability, events, fleet, jobs
+from tasks import catalog, quotas, serving, settings
+from tasks.store import capacity, connection, due, durability, events, fleet, jobs, limits
 from tests.support.valkey import Valkey
 
 CACHED: list[Callable[..., Any]] = [
-    settings.get, catalog.models, serving.provider, connection.default, jobs.default, due.default, fleet.default,
-    capacity.default, durability.default, events.waiters,
+    settings.get, quotas.default, catalog.models, serving.provider, connection.default, jobs.default, due.default,
+    fleet.default, limits.default, capacity.default, durability.default, events.waiters,
 ]  # fmt: skip
 
 #: What the environment of a test run must not bring in: the tests need neither key nor network.

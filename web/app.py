@@ -10,10 +10,10 @@ from flask import Flask
 from tasks import logs, settings
 from web import auth, errors, request_log
 from web.api import describe
-from web.resources import docs, health, jobs
+from web.resources import docs, health, jobs, limits
 
 #: In the order in which the documentation shows them.
-BLUEPRINTS = (jobs.blp, health.blp)
+BLUEPRINTS = (jobs.blp, limits.blp, health.blp)
 
 
 class Application(Flask):

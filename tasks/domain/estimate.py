@@ -15,6 +15,8 @@ MESSAGE_TOKENS = 4
 IMAGE_TOKENS = 85
 #: The parts of a request that the model reads.
 READ = ("messages", "input", "tools", "response_format")
+#: Not among the texts: an image has its own price, and names of roles and kinds are part of a message's.
+UNREAD = frozenset({"image_url", "role", "type"})
 
 
 def prompt_tokens(request: Mapping[str, Any]) -> int:
@@ -30,7 +32,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for name, part in value.items():
-            if name != "image_url":
+            if name not in UNREAD:
                 yield from _texts(part)
     elif isinstance(value, list | tuple):
         for part in value:

@@ -39,7 +39,7 @@ def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -
     open_, closed = (make_client(TANDEM_API_KEYS=keys).get("/openapi.json").get_json() for keys in ("", "ann:one"))
     assert [path for path, operation in _operations(open_) if "security" in operation] == []
     secured = {path for path, operation in _operations(closed) if operation.get("security") == [{"bearer": []}]}
-    assert secured == {path for path, _ in _operations(closed) if path.startswith("/jobs")}
+    assert secured == {path for path, _ in _operations(closed) if path.startswith(("/jobs", "/limits"))}
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -70,7 +70,7 @@ BOUNDED = settings(
 
 def test_the_application_keeps_to_its_document(make_client: MakeClient, valkey: Valkey) -> None:
     operations = list(_described(make_client))
-    assert len(operations) == 7
+    assert len(operations) == 8
     for operation in operations:
         _examine(operation, GenerationMode.POSITIVE, valkey)
 
