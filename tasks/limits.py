@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from tasks import quotas, serving, settings
+from tasks.domain.errors import CallCut, ProviderError
 from tasks.domain.job import from_ms
+from tasks.providers.base import Call
+from tasks.providers.openrouter import OpenRouter
 from tasks.quotas import Quota
+from tasks.serving import Serving
 from tasks.store import limits
+
+log = structlog.get_logger()
+
+#: How often a provider is asked about its key, and how long it may take to answer.
+ASK_EVERY_S, ASK_TIMEOUT_S = 60.0, 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +71,21 @@ def report() -> list[Limit]:
     providers = [one.provider for one in serving.hosted(settings.get())]
     names = [*providers, *(name for name in found if name not in providers)]
     return [_limit(name, found.get(name, Quota())) for name in names]
+
+
+def ask_providers(servings: Iterable[Serving]) -> None:
+    """Read what providers say of their keys: one of all workers, once a minute. What cannot be read is left."""
+    for one in servings:
+        if one.provider != OpenRouter.name or not limits.default().first_to_ask(one.provider, ASK_EVERY_S):
+            continue
+        provider = serving.provider(one.provider, one.base_url)
+        if isinstance(provider, OpenRouter):
+            try:
+                said = provider.key(Call(request_id=f"key.{secrets.token_hex(4)}", timeout_s=ASK_TIMEOUT_S))
+            except (ProviderError, CallCut) as error:
+                log.warning("limits.key_not_read", provider=one.provider, error=type(error).__name__)
+            else:
+                limits.default().keep_report(one.provider, said)
 
 
 def _limit(name: str, quota: Quota) -> Limit:

@@ -7,6 +7,7 @@ import time
 from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import Completion
+from tasks.providers import answers
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import CONNECT_TIMEOUT_S, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
@@ -16,6 +17,8 @@ BASE_URL = "https://openrouter.ai/api/v1"
 #: How OpenRouter learns which application calls; it shows them in its rankings.
 REFERER, TITLE = "https://github.com/tandem-jobs/tandem", "Tandem"
 FREE = ":free"
+#: The numbers that `GET /key` may tell: credit in dollars, and whether any was ever bought.
+KEY_SAYS = ("limit", "limit_remaining", "usage", "usage_daily", "usage_weekly", "usage_monthly", "is_free_tier")
 
 
 class OpenRouter(OpenAICompatible):
@@ -50,6 +53,22 @@ class OpenRouter(OpenAICompatible):
         if not (self._allow_paid or model.endswith(FREE)):
             raise PaymentRequired(f"model {model!r} is a paid variant, and paid models are not allowed here")
         return super().complete(model, request, call)
+
+    def key(self, call: Call) -> dict[str, float | bool | str]:
+        """What OpenRouter says of our key: its credit, what is left of it, and its requests per interval.
+
+        Raises a ProviderError. The key's label, which shows a part of it, is left out.
+        """
+        answer = self._transport.send("GET", f"{self._base_url}/key", headers=self.headers(call), body=None, call=call)
+        if answer.status != 200:
+            raise self.refusal(answer, "")
+        data = answers.parsed(answer.body).get("data")
+        said = data if isinstance(data, dict) else {}
+        rate = said.get("rate_limit")
+        found = {name: said[name] for name in KEY_SAYS if isinstance(said.get(name), bool | int | float)}
+        if isinstance(rate, dict) and isinstance(rate.get("requests"), int):
+            found |= {"requests": rate["requests"], "interval": str(rate.get("interval"))[:20]}
+        return found
 
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""

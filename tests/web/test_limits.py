@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from tasks import limits as door
+from tasks import serving, settings
+from tasks.providers.sandbox.thread import SandboxThread
 from tasks.store import jobs
 from tests.support.valkey import Valkey
 from tests.web.conftest import SANDBOX, MakeClient
@@ -71,3 +74,13 @@ def test_more_than_a_minutes_tokens_is_refused(make_client: MakeClient, body: di
 
 def test_a_key_is_asked_for(make_client: MakeClient) -> None:
     assert make_client(TANDEM_API_KEYS="ann:one").get("/limits").status_code == 401
+
+
+def test_what_openrouter_says_of_its_key_is_shown_without_its_label(make_client: MakeClient) -> None:
+    with SandboxThread() as sandbox:
+        env = {"OPENROUTER_API_KEY": "sk-or-x", "OPENROUTER_BASE_URL": f"{sandbox.url}/openrouter/api/v1"}
+        client = make_client(**env)
+        door.ask_providers(serving.hosted(settings.get()))
+        [openrouter] = client.get("/limits").get_json()["data"]
+    assert openrouter["reported"]["limit_remaining"] == 4.5
+    assert "label" not in openrouter["reported"]
