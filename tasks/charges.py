@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks import settings
+from tasks import quotas, settings
 from tasks.attempt import Completed, Outcome, Postponed, Refused
 from tasks.domain.errors import (
     InvalidResponse,
@@ -32,8 +32,15 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
                 answer_tokens=used.completion_tokens if used else 0,
             )
         case Postponed(error=RateLimited() as error):
-            hold = {"limit": limit(claim, by), "hold_s": hold_s(error)}
-            return CallOver(claim=claim, ended=Ended.REFUSED, sends=sends, sent_s=sent_s, tokens=0, **hold)  # type: ignore[arg-type]
+            return CallOver(
+                claim=claim,
+                ended=Ended.REFUSED,
+                sends=sends,
+                sent_s=sent_s,
+                tokens=0,
+                limit=limit(claim, by, error),
+                hold_s=hold_s(error),
+            )
         case Postponed(error=Unreachable()):
             return CallOver(claim=claim, ended=Ended.FAILED, sends=max(0, sends - 1), sent_s=sent_s, tokens=0)
         case Postponed(error=ProviderOverloaded()):
@@ -51,8 +58,10 @@ def unknown(claim: Claim) -> CallOver:
     return CallOver(claim=claim, ended=Ended.FAILED)
 
 
-def limit(claim: Claim, by: Serving) -> str:
-    """The limit that a refusal holds: the provider's key, or its model's where only that has a quota."""
+def limit(claim: Claim, by: Serving, error: RateLimited) -> str:
+    """The limit that a refusal holds: the provider's key, or the model's where it says so, or only that has a quota."""
+    if error.of_model:
+        return quotas.scope(by.provider, claim.target)
     return by.provider if by.provider in claim.scopes or not claim.scopes else claim.scopes[-1]
 
 

@@ -124,7 +124,7 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> b
                 claim,
                 outcome="rate_limited",
                 reason=error.message,
-                limit=charges.limit(claim, by),
+                limit=charges.limit(claim, by, error),
                 hold_s=charges.hold_s(error),
                 survived=True,
             )

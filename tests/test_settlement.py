@@ -110,6 +110,25 @@ def test_a_rate_limit_parks_everybody_of_that_provider() -> None:
     assert found.attempts == ()
 
 
+def test_a_refusal_for_one_model_lets_other_models_pass() -> None:
+    waits, passes = submit(), submit()
+    jobs.default().redis.hset(f"tandem:job:{passes}", "target", "another")
+    error = RateLimited("slow down", retry_after_s=60)
+    error.of_model = True
+    after(Postponed(error=error))
+    servings = [(BY.queue, BY.provider, BY.target)]
+    assert jobs.default().claim(waits, 0, worker="w", lease_s=5, may_isolate=True, servings=servings) is None
+    assert claim(passes).target == "another"
+
+
+def test_what_a_limit_holds_beyond_its_deadline_fails_at_once() -> None:
+    job = after(Postponed(error=RateLimited("come back tomorrow", retry_after_s=3600)))
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert job.error.code == "limit_exceeds_deadline"
+    assert job.attempts[0]["outcome"] == "rate_limited"
+
+
 def test_a_job_in_two_engine_deaths_is_charged_only_when_alone() -> None:
     job_id = submit()
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from tasks.domain.errors import PaymentRequired, ProviderError, RateLimited
@@ -73,9 +74,19 @@ class OpenRouter(OpenAICompatible):
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""
         error = super().refusal(answer, model)
-        if isinstance(error, RateLimited) and error.retry_after_s is None:
-            error.retry_after_s = until_reset_s(answer.headers.get("X-RateLimit-Reset", ""))
+        if isinstance(error, RateLimited):
+            error.of_model = refused_upstream(answer.body)
+            if error.retry_after_s is None:
+                error.retry_after_s = until_reset_s(answer.headers.get("X-RateLimit-Reset", ""))
         return error
+
+
+def refused_upstream(body: bytes) -> bool:
+    """Whether it was a provider behind OpenRouter who refused: that concerns one model, not our key."""
+    try:
+        return bool(json.loads(body)["error"]["metadata"]["provider_name"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def until_reset_s(reset: str) -> float | None:

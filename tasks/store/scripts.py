@@ -31,8 +31,8 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 RETRY_AFTER_S = 2.0
 
 
-#: What a script says that needs the governor's functions too.
-WITH_RATE = "-- with rate\n"
+#: What a script says that needs the governor's functions too, and where they are.
+WITH_RATE, RATE = "-- with rate\n", ("rate", "learning", "room")
 
 
 @cache
@@ -40,7 +40,7 @@ def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
     text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
     if WITH_RATE in text:
-        common += (LUA / "rate.lua").read_text()
+        common += "".join((LUA / f"{part}.lua").read_text() for part in RATE)
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

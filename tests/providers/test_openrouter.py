@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import requests
 
 from tasks.domain.errors import AuthenticationFailed, PaymentRequired, RateLimited
 from tasks.providers.openrouter import OpenRouter, until_reset_s
 from tasks.providers.sandbox.thread import SandboxThread
+from tasks.providers.transport import Answer
 from tests.providers.clients import BASES, HELLO, a_call, chat, openrouter
 from tests.providers.wire import GOOD, Line, Wire
 
@@ -66,3 +69,12 @@ def test_a_key_that_is_not_accepted_is_an_error(sandbox: SandboxThread) -> None:
     client = OpenRouter(base_url=sandbox.url + BASES["openrouter"], api_key="wrong")
     with pytest.raises(AuthenticationFailed):
         client.key(a_call())
+
+
+@pytest.mark.parametrize(("metadata", "of_model"), [({"provider_name": "Nvidia"}, True), ({}, False), (None, False)])
+def test_a_refusal_from_behind_openrouter_concerns_the_model_only(metadata: object, of_model: bool) -> None:
+    body = json.dumps({"error": {"code": 429, "message": "Provider returned error", "metadata": metadata}}).encode()
+    client = OpenRouter(api_key="sk-or-test")
+    error = client.refusal(Answer(status=429, headers={}, body=body), "m")
+    assert isinstance(error, RateLimited)
+    assert error.of_model == of_model

@@ -70,7 +70,8 @@ if names[1] and tonumber(redis.call("ZSCORE", calls_key(names[1]), call) or 0) <
     local ahead = redis.call("ZCOUNT", parked_key(by.scope), "-inf", string.format("%.0f", place))
     -- What is learned may rise again, and so may a guess: only what was set is a reason to give a job up.
     local limit = by.quota.rpm > 0 and not by.quota.guessed and by.quota.rpm or math.huge
-    return wait(by.scope, turn_at(policy, by, by.limit, at, ahead), turn_at(policy, by, limit, sure, ahead))
+    local turn, sure_turn = turn_at(policy, by, by.limit, now, at, ahead), turn_at(policy, by, limit, now, sure, ahead)
+    return wait(by.scope, turn, sure_turn)
   end
   book(policy, states, call, now, now, now)
 end
