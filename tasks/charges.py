@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks import quotas, settings
+from tasks import settings
 from tasks.attempt import Completed, Outcome, Postponed, Refused
 from tasks.domain.errors import (
     InvalidResponse,
@@ -11,6 +11,7 @@ from tasks.domain.errors import (
     ReasoningExhausted,
     Unreachable,
 )
+from tasks.domain.quota import scope
 from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store.claim import Claim
@@ -61,7 +62,7 @@ def unknown(claim: Claim) -> CallOver:
 def limit(claim: Claim, by: Serving, error: RateLimited) -> str:
     """The limit that a refusal holds: the provider's key, or the model's where it says so, or only that has a quota."""
     if error.of_model:
-        return quotas.scope(by.provider, claim.target)
+        return scope(by.provider, claim.target)
     return by.provider if by.provider in claim.scopes or not claim.scopes else claim.scopes[-1]
 
 

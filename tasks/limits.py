@@ -13,9 +13,9 @@ import structlog
 from tasks import quotas, serving, settings
 from tasks.domain.errors import CallCut, ProviderError
 from tasks.domain.job import from_ms
+from tasks.domain.quota import Quota
 from tasks.providers.base import Call
 from tasks.providers.openrouter import OpenRouter
-from tasks.quotas import Quota
 from tasks.serving import Serving
 from tasks.store import limits
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from functools import cache
-from typing import Any
 
 from tasks import settings
 from tasks.domain.errors import InvalidRequest
+from tasks.domain.quota import PROVIDERS, Quota, of_models, scope
 from tasks.settings import Settings
 
-PROVIDERS = ("nim", "openrouter", "sandbox")
 #: A call may reach its provider so much later than it was sent: a sixtieth of the window (a second of a minute), and
 #: with the short windows of tests at least what a busy machine needs to read it.
 ARRIVAL_SHARE, ARRIVAL_LEAST_S = 1 / 60, 0.1
@@ -20,40 +18,12 @@ ARRIVAL_SHARE, ARRIVAL_LEAST_S = 1 / 60, 0.1
 GRANT_SHARE, GRANT_LEAST_S = 1 / 4, 2.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quota:
-    """Requests and tokens per minute, requests per day (UTC), calls at a time; 0 is no limit.
-
-    `guessed`: nobody published `rpm`, so more is tried once it is used up.
-    """
-
-    rpm: int = 0
-    tpm: int = 0
-    rpd: int = 0
-    calls: int = 0
-    guessed: bool = False
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is anything to keep to."""
-        return any((self.rpm, self.tpm, self.rpd, self.calls))
-
-
-class BadLimits(ValueError):
-    """TANDEM_MODEL_LIMITS is not what it should be; the message says what is wrong with it."""
-
-
-def scope(provider: str, model: str = "") -> str:
-    """The name of what a quota holds for: a provider's key, or one model there."""
-    return f"{provider}:{model}" if model else provider
-
-
 def quotas(here: Settings) -> dict[str, Quota]:
-    """The quotas by scope; a scope without limits is left out. Raises BadLimits."""
+    """The quotas by scope; a scope without limits is left out."""
     guessed = {name.strip() for name in here.guessed_limits.split(",")}
     present = _present(here)
     found = {name: _of_provider(here, name, name in guessed) for name in present}
-    found |= {name: quota for name, quota in _of_models(here.model_limits).items() if name.partition(":")[0] in present}
+    found |= {name: quota for name, quota in of_models(here.model_limits).items() if name.partition(":")[0] in present}
     return {name: quota for name, quota in found.items() if quota.is_limited}
 
 
@@ -69,27 +39,6 @@ def _present(here: Settings) -> list[str]:
 def _of_provider(here: Settings, name: str, guessed: bool) -> Quota:
     numbers = {field: getattr(here, f"{name}_{field}") for field in ("rpm", "tpm", "rpd", "calls")}
     return Quota(**numbers, guessed=guessed)
-
-
-def _of_models(text: str) -> dict[str, Quota]:
-    if not text:
-        return {}
-    try:
-        said = json.loads(text)
-        return {name: _quota(name, numbers) for name, numbers in said.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadLimits(f"TANDEM_MODEL_LIMITS: {error}") from error
-
-
-def _quota(name: str, numbers: Mapping[str, Any]) -> Quota:
-    if name.partition(":")[0] not in PROVIDERS or not name.partition(":")[2]:
-        raise ValueError(f"{name!r} is not provider:model, with one of {', '.join(PROVIDERS)}")
-    known = {field.name for field in fields(Quota)}
-    if unknown := numbers.keys() - known:
-        raise ValueError(f"{name!r} has an unknown limit {sorted(unknown)[0]!r}")
-    if any(not isinstance(number, int) or number < 0 for number in numbers.values()):
-        raise ValueError(f"{name!r} has a limit that is no whole number")
-    return Quota(**numbers)
 
 
 def policy(here: Settings) -> str:

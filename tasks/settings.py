@@ -7,8 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.domain.quota import of_models
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
 SECRETS = Path("/run/secrets")
@@ -81,6 +83,12 @@ class Settings(BaseSettings):
     drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
     isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 64, ge=1)
     stall_s: float = _env("TANDEM_STALL_S", 60.0, gt=0)
+
+    @field_validator("model_limits")
+    @classmethod
+    def _limits_can_be_read(cls, text: str) -> str:
+        of_models(text)
+        return text
 
     @property
     def heartbeat_s(self) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from tasks import quotas, settings
 from tasks.domain import estimate
-from tasks.quotas import BadLimits, Quota
+from tasks.domain.quota import Quota
 from tests.conftest import forget_caches
 
 
@@ -42,7 +43,7 @@ def test_the_window_scales_all_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"nim": {"rpm": 1}}', '{"nim:x": {"rps": 1}}', '{"nim:x": {"rpm": -1}}'])
 def test_limits_that_make_no_sense_are_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    with pytest.raises(BadLimits, match="TANDEM_MODEL_LIMITS"):
+    with pytest.raises(ValidationError, match="TANDEM_MODEL_LIMITS"):
         given(monkeypatch, TANDEM_MODEL_LIMITS=text)
 
 
