@@ -63,3 +63,25 @@ def test_four_workers_use_a_thousand_tokens_a_minute_and_not_one_more(tmp_path: 
         assert seen["violations"] == 0
         assert seen["window_peaks"]["sandbox"]["tokens"] <= TPM
         assert used >= 0.97 * 4 * WINDOWS
+
+
+def test_what_was_learned_outlives_redis_and_workers(tmp_path: Path) -> None:
+    """A refusal without a hint, half of what was believed: it is kept to after everybody was killed."""
+    env = {"TANDEM_LIMIT_WINDOW_S": "2", "TANDEM_GUESSED_LIMITS": "sandbox", "TANDEM_SANDBOX_RPM": "12"}
+    with Service(tmp_path, workers=1, concurrency=8, env=env) as service:
+        service.tell_sandbox(rpm=8, window_s=2)
+        for number in range(20):
+            service.submit(f"job {number}")
+        until(lambda: learned(service), within_s=10)
+        service.valkey.kill()
+        service.workers[0].kill()
+        service.valkey.start()
+        until(service.is_ready, within_s=20)
+        assert learned(service)["requests"] == 8
+        assert until(lambda: counts(service)["answered"] == 20, within_s=20)
+        assert counts(service)["violations"] <= 2
+
+
+def learned(service: Service) -> dict[str, Any]:
+    found = service.http.get(f"{service.url}/limits", timeout=5).json()["data"][0]["learned"]
+    return dict(found or {})
