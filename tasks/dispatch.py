@@ -55,8 +55,10 @@ def submit(asked: Submission) -> tuple[Job, bool]:
 
 
 def _check_size(asked: Submission, route: Route) -> None:
+    if not quotas.default():
+        return
     by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
-    if by is not None and quotas.default():
+    if by is not None:
         tokens = {"prompt_tokens": estimate.prompt_tokens(asked.request)}
         tokens["most_tokens"] = int(asked.request.get("max_tokens") or 0)
         quotas.check(by.provider, route.target or by.target, **tokens)
