@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
 from tasks.store.claim import Claim, claimed
 from tasks.store.message import Message, messages
-from tasks.store.rate import CallOver, Waiters, let_go
+from tasks.store.rate import CallOver, Taken, Waiters, let_go
 from tasks.store.scripts import Scripts, renamed
 
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -53,14 +53,6 @@ class NewJob:
     list_age_s: float
     fields: Mapping[str, str]
     message: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What a message led to: a claim, or who may go instead of a job that must wait for a limit."""
-
-    claim: Claim | None = None
-    waiters: Waiters = field(default_factory=Waiters)
 
 
 class Jobs:
@@ -136,7 +128,8 @@ class Jobs:
     ) -> Claim | None:
         """Take a job for one attempt; None when the message is not the right one any more or the job must wait.
 
-        `servings` says who answers at this worker: (queue, provider, the model that `default` means there).
+        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). Whoever works
+        through limits uses `take`: the messages of those that were let go are dropped here.
         """
         return self.take(
             job_id, epoch, worker=worker, lease_s=lease_s, may_isolate=may_isolate, servings=servings
