@@ -128,8 +128,8 @@ class Jobs:
     ) -> Claim | None:
         """Take a job for one attempt; None when the message is not the right one any more or the job must wait.
 
-        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). Whoever works
-        through limits uses `take`: the messages of those that were let go are dropped here.
+        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). Where there
+        are limits use `take`: the messages of those that were let go are dropped here.
         """
         return self.take(
             job_id, epoch, worker=worker, lease_s=lease_s, may_isolate=may_isolate, servings=servings
