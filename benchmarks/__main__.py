@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, idle_latency, inflight, recovery, submit
+from benchmarks import engine, governor, idle_latency, inflight, recovery, submit
 from benchmarks.figure import Figure, Skipped
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
@@ -15,6 +15,8 @@ FIGURES: dict[str, Callable[[Path], Figure]] = {
     "inflight": inflight.measure,
     "recovery": recovery.measure,
     "idle_latency": idle_latency.measure,
+    "governor": governor.measure,
+    "governor_learned": governor.measure_learned,
     "engine": engine.measure,
 }
 

@@ -28,12 +28,14 @@ class Figure:
     n: int
     seconds: float
     notes: Sequence[str] = ()
+    #: Further `name=value` words of the line.
+    words: str = ""
 
     def __str__(self) -> str:
         line = (
             f"bench {self.name} value={self.value:.4g} against={self.against:.4g} ratio={self.ratio:.3f} "
             f"n={self.n} seconds={self.seconds:.1f}"
-        )
+        ) + (f" {self.words}" if self.words else "")
         verdict = "met" if self.ratio >= self.goal else "MISSED"
         return "\n".join([line, f"  goal: ratio >= {self.goal:g}, {verdict}", *(f"  {note}" for note in self.notes)])
 

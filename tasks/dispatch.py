@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 
-from tasks import intake, publish, routing, settings
+from tasks import intake, publish, quotas, routing, serving, settings
+from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
+from tasks.routing import Route
 from tasks.store import capacity, durability, events, fleet, jobs, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
@@ -19,13 +21,15 @@ RECORD_BYTES = 2048
 def submit(asked: Submission) -> tuple[Job, bool]:
     """Accept a job and send its message: the job, and whether it answers an earlier request with the same key.
 
-    Raises UnknownModel, ModelGone, IdempotencyMismatch, InvalidRequest for what no model here can do or an image that
-    cannot be taken, and Unavailable when nobody can take it or Redis is away or full.
+    Raises UnknownModel, ModelGone, IdempotencyMismatch, InvalidRequest for what no model here can do, an image
+    that cannot be taken, or more than a provider takes in a minute, and Unavailable when nobody can take it or Redis
+    is away or full.
     """
     here = settings.get()
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+    _check_size(asked, route)
     asked = intake.take_in(asked)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
@@ -61,6 +65,16 @@ def _replayed(asked: Submission) -> Job | None:
         return None
     job_id = jobs.default().accepted_before(asked.owner, asked.idempotency_key, asked.fingerprint)
     return jobs.default().find(job_id, asked.owner) if job_id else None
+
+
+def _check_size(asked: Submission, route: Route) -> None:
+    if not quotas.default():
+        return
+    by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
+    if by is not None:
+        request = asked.request.to_json()
+        tokens = {"prompt_tokens": estimate.prompt_tokens(request), "most_tokens": int(request.get("max_tokens") or 0)}
+        quotas.check(by.provider, route.target or by.target, **tokens)
 
 
 def find(job_id: str, owner: str) -> Job:

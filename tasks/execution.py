@@ -48,7 +48,7 @@ def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
 
 
 def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -> Claim | None:
-    return jobs.default().claim(
+    taken = jobs.default().take(
         job_id,
         epoch,
         worker=here.name,
@@ -56,6 +56,8 @@ def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -
         may_isolate=may_isolate,
         servings=[(one.queue, one.provider, one.target) for one in here.servings],
     )
+    settlement.let_go(taken.waiters)
+    return taken.claim
 
 
 def _attempt_or_charge(here: WorkerProcess, claim: Claim) -> None:
@@ -89,7 +91,7 @@ def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
         here.on_engine_lost()
     elif isinstance(outcome, Completed):
         here.on_engine_answer()
-    settlement.write(jobs.default(), claim, by, outcome)
+    settlement.write(jobs.default(), claim, by, outcome, call)
 
 
 def _turn(here: WorkerProcess, claim: Claim, call: Call) -> AbstractContextManager[None]:

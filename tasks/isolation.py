@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 
 import structlog
 
-from tasks import attempt, logs, settlement
+from tasks import attempt, charges, logs, settlement
 from tasks.domain.errors import Unavailable
 from tasks.providers.base import Call
 from tasks.serving import Serving
@@ -118,6 +118,7 @@ def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> No
     elif exitcode not in (0, UNWRITTEN):
         log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
         settlement.charge(records, claim, f"its own process ended with {exitcode}")
+    settlement.call_over(records, charges.unknown(claim))
 
 
 def _child(claim: Claim, by: Serving) -> None:
@@ -125,7 +126,7 @@ def _child(claim: Claim, by: Serving) -> None:
     logs.configure()
     call = attempt.new_call(claim)
     try:
-        settlement.write(jobs.default(), claim, by, attempt.run(claim, by, call))
+        settlement.write(jobs.default(), claim, by, attempt.run(claim, by, call), call)
     except Unavailable:
         log.warning("isolation.without_redis", job_id=claim.job_id)
         os._exit(UNWRITTEN)

@@ -158,6 +158,8 @@ class WorkerProcess:
     on_engine_lost: Callable[[], None] = lambda: None
     #: Told when the engine has answered a call: as good as a probe of it.
     on_engine_answer: Callable[[], None] = lambda: None
+    #: Told in how many seconds a job that waits for a limit may go.
+    on_wait: Callable[[float], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.isolation = threading.BoundedSemaphore(self.isolation_slots)
@@ -183,3 +185,9 @@ def here() -> WorkerProcess:
     if _here is None:
         raise RuntimeError("this process is not a worker")
     return _here
+
+
+def wait_for_limit(next_in_s: float) -> None:
+    """A job that waits for a limit may go in so many seconds: this process, if it is a worker, will see to it."""
+    if _here is not None:
+        _here.on_wait(next_in_s)

@@ -25,6 +25,7 @@ from tasks.domain.address import http_url, redis_url
 from tasks.domain.errors import TandemError
 from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.domain.keyring import Keyring
+from tasks.domain.quota import of_models
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
 SECRETS = Path("/run/secrets")
@@ -90,6 +91,22 @@ class Settings(BaseSettings):
     allow_paid: bool = _env("TANDEM_ALLOW_PAID", False)
     sandbox_url: HttpUrl = _env("TANDEM_SANDBOX_URL", "")
 
+    nim_rpm: int = _env("TANDEM_NIM_RPM", 30, ge=0)
+    nim_tpm: int = _env("TANDEM_NIM_TPM", 0, ge=0)
+    nim_rpd: int = _env("TANDEM_NIM_RPD", 0, ge=0)
+    nim_calls: int = _env("TANDEM_NIM_CALLS", 0, ge=0)
+    openrouter_rpm: int = _env("TANDEM_OPENROUTER_RPM", 10, ge=0)
+    openrouter_tpm: int = _env("TANDEM_OPENROUTER_TPM", 1000, ge=0)
+    openrouter_rpd: int = _env("TANDEM_OPENROUTER_RPD", 50, ge=0)
+    openrouter_calls: int = _env("TANDEM_OPENROUTER_CALLS", 0, ge=0)
+    sandbox_rpm: int = _env("TANDEM_SANDBOX_RPM", 0, ge=0)
+    sandbox_tpm: int = _env("TANDEM_SANDBOX_TPM", 0, ge=0)
+    sandbox_rpd: int = _env("TANDEM_SANDBOX_RPD", 0, ge=0)
+    sandbox_calls: int = _env("TANDEM_SANDBOX_CALLS", 0, ge=0)
+    model_limits: str = _env("TANDEM_MODEL_LIMITS", "")
+    guessed_limits: str = _env("TANDEM_GUESSED_LIMITS", "nim")
+    limit_window_s: float = _env("TANDEM_LIMIT_WINDOW_S", 60.0, gt=0)
+
     api_concurrency: int = _env("TANDEM_API_CONCURRENCY", 64, ge=1)
     gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
     embedding_batch: int = _env("TANDEM_EMBEDDING_BATCH", 64, ge=1)
@@ -105,6 +122,12 @@ class Settings(BaseSettings):
     drain_s: float = _env("TANDEM_DRAIN_S", 10.0, ge=0)
     isolation_slots: int = _env("TANDEM_ISOLATION_SLOTS", 64, ge=1)
     stall_s: float = _env("TANDEM_STALL_S", 60.0, gt=0)
+
+    @field_validator("model_limits")
+    @classmethod
+    def _limits_can_be_read(cls, text: str) -> str:
+        of_models(text)
+        return text
 
     @field_validator("api_keys")
     @classmethod

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from tasks import learning, process, publish, settings
+from tasks import charges, learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
@@ -23,17 +23,17 @@ from tasks.domain.provider_errors import (
     TransientError,
 )
 from tasks.domain.result import Usage
+from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
+from tasks.store.rate import CallOver, Waiters
 from tasks.vision import Receipt
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: How long a limit holds everybody when the provider gives no hint. NIM's 429 often has none.
-HOLD_S = 60.0
 #: An answer in hand is worth waiting for Redis; a lease that lapsed meanwhile is told by the fence.
 PATIENCE_S, PAUSE_S = 600.0, 0.5
 #: A job that was present when an engine died this often runs alone in the engine next.
@@ -42,10 +42,14 @@ ALONE_AFTER_LOSSES = 2
 ENGINE_AWAY_S = 1.0
 
 
-def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> None:
-    """Record the outcome and send what messages follow from it. Written twice it does nothing the second time."""
+def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | None = None) -> None:
+    """Record the outcome and send what messages follow from it. Written twice it does nothing the second time.
+
+    `call` tells quotas what was really sent. They come first: what is not written of a job is found by its lease.
+    """
     # First what it tells of the model: a client that sees this job failed is not to get another one accepted.
     learning.note(by, claim.target, outcome)
+    call_over(jobs, charges.of(claim, by, outcome, call))
     match outcome:
         case Completed():
             owned = patiently(lambda: _complete(jobs, claim, outcome))
@@ -70,6 +74,19 @@ def patiently(write: Callable[[], T]) -> T:
         except Unavailable:
             threading.Event().wait(PAUSE_S)
     return write()
+
+
+def call_over(jobs: Jobs, over: CallOver) -> None:
+    """Tell the quotas that count a call what it came to. Said twice, the second time changes nothing."""
+    if over.claim.scopes:
+        let_go(patiently(lambda: jobs.call_over(over)))
+
+
+def let_go(waiters: Waiters) -> None:
+    """Send those that a limit lets go, and see to it that the next is not forgotten."""
+    publish.send(waiters.messages)
+    if waiters.next_in_s is not None:
+        process.wait_for_limit(waiters.next_in_s)
 
 
 def release(jobs: Jobs, claim: Claim, *, reason: str = "the worker was stopped", delay_s: float = 0.0) -> bool:
@@ -103,11 +120,6 @@ def backoff_s(tries: int, retry_after_s: float | None) -> float:
     return max(random.uniform(0.05, most), retry_after_s or 0.0)  # noqa: S311
 
 
-def hold_for_s(retry_after_s: float | None) -> float:
-    """How long a 429 holds everybody: as long as the provider asks, up to the cap; then one call asks again."""
-    return min(HOLD_S if retry_after_s is None else retry_after_s, settings.get().hold_cap_s)
-
-
 def _seen(images: Sequence[Receipt]) -> dict[str, str]:
     return {"images": json.dumps(images)} if images else {}
 
@@ -132,9 +144,13 @@ def _expire(jobs: Jobs, claim: Claim) -> bool:
 def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
     match error:
         case RateLimited():
-            hold_s = hold_for_s(error.retry_after_s)
             back = jobs.put_back(
-                claim, outcome="rate_limited", reason=error.message, limit=by.provider, hold_s=hold_s, survived=True
+                claim,
+                outcome="rate_limited",
+                reason=error.message,
+                limit=charges.limit(claim, by, error),
+                hold_s=charges.hold_s(error),
+                survived=True,
             )
         case EngineAway():
             back = jobs.put_back(claim, outcome="engine_away", reason=error.message, delay_s=ENGINE_AWAY_S)

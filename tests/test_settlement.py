@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import attempt, dispatch, settlement
+from tasks import attempt, charges, dispatch, settlement
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
 from tasks.domain.job import Job, Kind, Mode, Status, Submission
 from tasks.domain.provider_errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
@@ -35,7 +35,7 @@ def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def submit() -> str:
     request = ChatRequest(messages=(Message(role="user", content="hi"),))
-    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=60)
+    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=120)
     return dispatch.submit(asked)[0].id
 
 
@@ -132,7 +132,7 @@ def test_a_hold_is_capped_and_the_one_call_after_it_renews_it(monkeypatch: pytes
 def test_an_operator_can_lift_a_hold() -> None:
     """By the command in docs/operations.md."""
     job_id = submit()
-    after(Postponed(error=RateLimited("slow down", retry_after_s=600)), job_id)
+    after(Postponed(error=RateLimited("slow down", retry_after_s=60)), job_id)
     assert due.default().let_go() == []
     jobs.default().redis.hdel(f"tandem:limit:{BY.provider}", "until")
     assert [message.job_id for message in due.default().let_go()] == [job_id]
@@ -141,7 +141,26 @@ def test_an_operator_can_lift_a_hold() -> None:
 
 @pytest.mark.parametrize(("hint_s", "held_s"), [(None, 60), (0, 0), (1800, 1800), (86_400, 3600)])
 def test_a_hold_is_as_long_as_the_provider_asks_up_to_the_cap(hint_s: float | None, held_s: float) -> None:
-    assert settlement.hold_for_s(hint_s) == held_s
+    assert charges.hold_s(RateLimited("slow down", retry_after_s=hint_s)) == held_s
+
+
+def test_a_refusal_for_one_model_lets_other_models_pass() -> None:
+    waits, passes = submit(), submit()
+    jobs.default().redis.hset(f"tandem:job:{passes}", "target", "another")
+    error = RateLimited("slow down", retry_after_s=60)
+    error.of_model = True
+    after(Postponed(error=error))
+    servings = [(BY.queue, BY.provider, BY.target)]
+    assert jobs.default().claim(waits, 0, worker="w", lease_s=5, may_isolate=True, servings=servings) is None
+    assert claim(passes).target == "another"
+
+
+def test_what_a_limit_holds_beyond_its_deadline_fails_at_once() -> None:
+    job = after(Postponed(error=RateLimited("come back tomorrow", retry_after_s=3600)))
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert job.error.code == "limit_exceeds_deadline"
+    assert job.attempts[0]["outcome"] == "rate_limited"
 
 
 def test_a_job_in_two_engine_deaths_is_charged_only_when_alone() -> None:

@@ -38,10 +38,14 @@ class TransientError(ProviderError):
 
 
 class RateLimited(TransientError):
-    """The provider refused for its rate limit (429). The job waits; it is not charged."""
+    """The provider refused for its rate limit (429). The job waits; it is not charged.
+
+    `of_model`: only this model is out of room, not the key.
+    """
 
     code = "rate_limited"
     charged = False
+    of_model = False
 
 
 class ProviderTimeout(TransientError):

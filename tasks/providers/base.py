@@ -27,6 +27,9 @@ class Call:
         self.request_id = request_id
         self.ends_at = time.monotonic() + timeout_s
         self.why_cut: str | None = None
+        #: How often the request was sent, and not before when at last (monotonic): what a provider's limits count.
+        self.sends = 0
+        self.sent_at: float | None = None
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
@@ -42,6 +45,7 @@ class Call:
         """Say on which socket the call runs now. Raises CallCut if it was ended meanwhile."""
         with self._lock:
             self._socket = sock
+        self.sent_at = time.monotonic()
         self.raise_if_cut()
 
     def detach(self) -> None:

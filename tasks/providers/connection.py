@@ -87,6 +87,8 @@ class _Carrier(HTTPConnection):
             # urllib3 would send under the connect timeout, which is too short for large images on a slow line.
             self.timeout = exchange.patience_s
         exchange.sent_at = time.monotonic()
+        if args[0] == "POST":  # asking for a queued answer is no further request
+            exchange.call.sends += 1
         super().request(*args, **kwargs)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own deviation from http.client

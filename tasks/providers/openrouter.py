@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Unpack
 
@@ -9,6 +10,7 @@ from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
+from tasks.providers import answers
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
@@ -17,6 +19,8 @@ from tasks.providers.transport import Answer
 #: How OpenRouter learns which application calls; it shows them in its rankings.
 APPLICATION = {"HTTP-Referer": "https://github.com/tandem-jobs/tandem", "X-OpenRouter-Title": "Tandem"}
 FREE = ":free"
+#: The numbers that `GET /key` may tell: credit in dollars, and whether any was ever bought.
+KEY_SAYS = ("limit", "limit_remaining", "usage", "usage_daily", "usage_weekly", "usage_monthly", "is_free_tier")
 
 
 class OpenRouter(OpenAICompatible):
@@ -47,12 +51,38 @@ class OpenRouter(OpenAICompatible):
         """The ids it lists, as far as they may be called here."""
         return frozenset(one for one in super().models(call) if self._allow_paid or one.endswith(FREE))
 
+    def key(self, call: Call) -> dict[str, float | bool | str]:
+        """What OpenRouter says of our key: its credit, what is left of it, and its requests per interval.
+
+        Raises a ProviderError. The key's label, which shows a part of it, is left out.
+        """
+        answer = self._transport.send("GET", f"{self._base_url}/key", headers=self.headers(call), body=None, call=call)
+        if answer.status != 200:
+            raise self.refusal(answer, "")
+        data = answers.parsed(answer.body).get("data")
+        said = data if isinstance(data, dict) else {}
+        rate = said.get("rate_limit")
+        found = {name: said[name] for name in KEY_SAYS if isinstance(said.get(name), bool | int | float)}
+        if isinstance(rate, dict) and isinstance(rate.get("requests"), int):
+            found |= {"requests": rate["requests"], "interval": str(rate.get("interval"))[:20]}
+        return found
+
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""
         error = super().refusal(answer, model)
-        if isinstance(error, RateLimited) and error.retry_after_s is None:
-            error.retry_after_s = until_reset_s(answer.headers.get("X-RateLimit-Reset", ""))
+        if isinstance(error, RateLimited):
+            error.of_model = refused_upstream(answer.body)
+            if error.retry_after_s is None:
+                error.retry_after_s = until_reset_s(answer.headers.get("X-RateLimit-Reset", ""))
         return error
+
+
+def refused_upstream(body: bytes) -> bool:
+    """Whether it was a provider behind OpenRouter who refused: that concerns one model, not our key."""
+    try:
+        return bool(json.loads(body)["error"]["metadata"]["provider_name"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def until_reset_s(reset: str) -> float | None:

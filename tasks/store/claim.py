@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline."""
+    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline.
+
+    `scopes` are the quotas that count its call, which had room at `claimed_ms` by Redis' clock; `asked_at` is a moment
+    of this machine's (monotonic) that was not later.
+    """
 
     job_id: str
     fence: int
@@ -25,9 +29,17 @@ class Claim:
     queue: str
     target: str
     request: Mapping[str, Any]
+    scopes: tuple[str, ...] = ()
+    claimed_ms: int = 0
+    asked_at: float = 0.0
+
+    @property
+    def call_id(self) -> str:
+        """The name of this attempt's call among those that quotas count."""
+        return f"{self.job_id}.{self.fence}"
 
 
-def claimed(job_id: str, answer: Sequence[Any]) -> Claim:
+def claimed(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Claim:
     """The claim that the script `claim` told of, in its order of values."""
     fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[:8])
     return Claim(
@@ -44,4 +56,7 @@ def claimed(job_id: str, answer: Sequence[Any]) -> Claim:
         queue=answer[9],
         target=answer[10],
         request=json.loads(answer[11]),
+        scopes=tuple(answer[12].split()),
+        claimed_ms=int(answer[13]),
+        asked_at=asked_at,
     )

@@ -6,9 +6,10 @@ from functools import cache
 
 from redis import Redis
 
-from tasks import settings
+from tasks import quotas, settings
 from tasks.store import connection, keys
 from tasks.store.message import Message, messages
+from tasks.store.rate import Waiters, let_go
 from tasks.store.scripts import Scripts
 
 #: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
@@ -20,17 +21,25 @@ LET_GO_STEP_S, LET_GO_MOST = 0.5, 512
 
 
 class Due:
-    """The watchers on one Redis. Every method returns the messages to send and raises Unavailable."""
+    """The watchers on one Redis. Every method returns the messages to send and raises Unavailable.
 
-    def __init__(self, redis: Redis, *, lease_s: float, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
+    `policy` is what quotas.policy says of the providers' limits.
+    """
+
+    def __init__(
+        self, redis: Redis, *, lease_s: float, ttl_s: int, patience_s: float = PATIENCE_S, policy: str = ""
+    ) -> None:
         self._scripts = Scripts(redis)
         self._lease_ms = int(lease_s * 1000)
         self._ttl_s = ttl_s
         self._patience_ms = int(patience_s * 1000)
+        self._policy = policy
 
     def sweep(self) -> tuple[int, list[Message]]:
         """Move on what is due: (entries examined, messages). As many as BATCH examined: there may be more."""
-        answer = self._scripts.call("sweep", [keys.DUE, keys.WORKERS], [self._lease_ms, BATCH, self._ttl_s])
+        answer = self._scripts.call(
+            "sweep", [keys.DUE, keys.WORKERS], [self._lease_ms, BATCH, self._ttl_s, self._policy]
+        )
         return int(answer[0]), messages(answer[1:])
 
     def find_lost(self) -> list[Message]:
@@ -39,12 +48,16 @@ class Due:
 
     def let_go(self) -> list[Message]:
         """Line up again as many jobs as the limits have room for."""
-        args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST]
-        return messages(self._scripts.call("let_go", [keys.LIMITS], args))
+        return list(self.waiters().messages)
+
+    def waiters(self) -> Waiters:
+        """The same, and when the next may go."""
+        args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST, self._policy]
+        return let_go(self._scripts.call("let_go", [keys.LIMITS], args))
 
 
 @cache
 def default() -> Due:
     """The watchers on this process' Redis."""
     here = settings.get()
-    return Due(connection.default(), lease_s=here.lease_s, ttl_s=here.job_ttl_s)
+    return Due(connection.default(), lease_s=here.lease_s, ttl_s=here.job_ttl_s, policy=quotas.policy(here))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,12 +11,13 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tasks import settings
+from tasks import quotas, settings
 from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
 from tasks.store.claim import Claim, claimed
 from tasks.store.message import Message, messages
+from tasks.store.rate import CallOver, Taken, Waiters, let_go
 from tasks.store.scripts import Scripts, renamed
 
 IDEMPOTENCY_TTL_S = 24 * 3600
@@ -56,12 +58,16 @@ class NewJob:
 
 
 class Jobs:
-    """The records of jobs on one Redis. Every method raises Unavailable when Redis is away or full."""
+    """The records of jobs on one Redis. Every method raises Unavailable when Redis is away or full.
 
-    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+    `policy` is what quotas.policy says of the providers' limits.
+    """
+
+    def __init__(self, redis: Redis, *, ttl_s: int, policy: str = "") -> None:
         self.redis = redis
         self.scripts = Scripts(redis)
         self.ttl_s = ttl_s
+        self.policy = policy
 
     # ---- the client's side ----
 
@@ -135,14 +141,35 @@ class Jobs:
     ) -> Claim | None:
         """Take a job for one attempt; None when the message is not the right one any more or the job must wait.
 
-        `servings` says who answers at this worker: (queue, provider, the model that `default` means there).
+        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). Where there
+        are limits use `take`: the messages of those that were let go are dropped here.
         """
-        head = [job_id, epoch, worker, int(lease_s * 1000), int(may_isolate), self.ttl_s]
+        return self.take(
+            job_id, epoch, worker=worker, lease_s=lease_s, may_isolate=may_isolate, servings=servings
+        ).claim
+
+    def take(
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        worker: str,
+        lease_s: float,
+        may_isolate: bool,
+        servings: Iterable[tuple[str, str, str]],
+    ) -> Taken:
+        """The same, with what else follows: a job that must wait for a limit may let others go."""
+        head = [job_id, epoch, worker, int(lease_s * 1000), int(may_isolate), self.ttl_s, self.policy]
         tail = [part for one in servings for part in one]
+        asked_at = time.monotonic()
         answer = self.scripts.call("claim", [keys.job(job_id)], [*head, *tail])
-        if answer[0] != "claimed":
-            return None
-        return claimed(job_id, answer[1:])
+        if answer[0] == "held":
+            return Taken(waiters=let_go(answer[1:]))
+        return Taken(claim=claimed(job_id, answer[1:], asked_at=asked_at) if answer[0] == "claimed" else None)
+
+    def call_over(self, over: CallOver) -> Waiters:
+        """Say what a call that quotas count came to. Said twice, the second time counts nothing."""
+        return let_go(self.scripts.call("call_over", [], [self.policy, *over.args()]))
 
     def settle(
         self,
@@ -180,7 +207,7 @@ class Jobs:
         """
         args = [claim.job_id, claim.fence, int(delay_s * 1000), limit, int(hold_s * 1000), outcome, reason]
         answer = self.scripts.call(
-            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(survived)]
+            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(survived), self.ttl_s]
         )
         return messages(answer[1:]) if answer else None
 
@@ -198,4 +225,5 @@ class Jobs:
 @cache
 def default() -> Jobs:
     """The records on this process' Redis."""
-    return Jobs(connection.default(), ttl_s=settings.get().job_ttl_s)
+    here = settings.get()
+    return Jobs(connection.default(), ttl_s=here.job_ttl_s, policy=quotas.policy(here))

@@ -67,12 +67,12 @@ def usage(owner: str, day: int) -> str:
 
 
 def parked(limit: str) -> str:
-    """Sorted set: jobs that wait for a limit, by arrival (ms)."""
+    """Sorted set: jobs that wait for a limit, by priority and creation."""
     return f"{PREFIX}parked:{limit}"
 
 
 def limit(name: str) -> str:
-    """Hash {until, step, wake_at}: a provider's hold and how carefully its waiters are let go after it."""
+    """Hash: a limit's hold {until, step, wake_at}, what was learned of it and what it counts (lua/rate.lua)."""
     return f"{PREFIX}limit:{name}"
 
 
@@ -94,6 +94,31 @@ def listed(provider: str) -> str:
 def listing(provider: str) -> str:
     """String: there while nobody needs to ask the provider for its list."""
     return f"{PREFIX}listing:{provider}"
+
+
+def requests(scope: str) -> str:
+    """Sorted set: call → until when it counts as a request (ms)."""
+    return f"{PREFIX}requests:{scope}"
+
+
+def tokens(scope: str) -> str:
+    """Sorted set: call → until when its tokens count (ms)."""
+    return f"{PREFIX}tokens:{scope}"
+
+
+def spent(scope: str) -> str:
+    """Hash: call → its tokens."""
+    return f"{PREFIX}spent:{scope}"
+
+
+def calls(scope: str) -> str:
+    """Sorted set: call in flight → when it is over at the latest (ms)."""
+    return f"{PREFIX}calls:{scope}"
+
+
+def key_report(provider: str) -> str:
+    """String: what a provider says of its key's limits (JSON)."""
+    return f"{PREFIX}key:{provider}"
 
 
 def worker(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
 from tasks.store import keys
@@ -26,17 +27,20 @@ PAGE = 200
 def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tries: int) -> dict[str, str]:
     """The record of a new job. `target` is the model's id at whoever will answer."""
     images = {"images": json.dumps(asked.images)} if asked.images else {}
+    request = asked.request.to_json()
     return images | {
         "owner": asked.owner,
         "kind": asked.kind.value,
         "mode": asked.mode.value,
         "model": asked.model,
-        "request": json.dumps(asked.request.to_json(), ensure_ascii=False),
+        "request": json.dumps(request, ensure_ascii=False),
         "metadata": json.dumps(dict(asked.metadata), ensure_ascii=False),
         "queue": queue,
         "priority": str(priority),
         "target": target,
         "max_tries": str(max_tries),
+        "prompt_tokens": str(estimate.prompt_tokens(request)),
+        "most_tokens": str(request.get("max_tokens") or 0),
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from tasks import listing, recovery, settings
+from tasks import limits, listing, recovery, settings
 from tasks.domain.errors import Unavailable
 from tasks.process import LOST, WorkerProcess
 from tasks.store import connection, due, events, fleet, keys
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 #: that was away.
 SWEEP_S, SWEEPS_PER_LEASE = 1.0, 6
 DEADLINES_S = 0.2
+#: How often to look whether it is time to ask providers about their keys.
+ASK_LOOK_S = 5.0
 #: A beat that Redis refused is tried again after this long, however long a lease is.
 RETRY_S = 0.5
 #: How often to look whether a provider's list of models is old. The list itself is asked for once an hour.
@@ -49,6 +51,7 @@ class Beat:
         self._round("heartbeat", self.say_hello, every_s)
         self._round("sweep", self._sweep, min(SWEEP_S, lease_s / SWEEPS_PER_LEASE))
         self._round("models", self._refresh_lists, LISTS_S)
+        self._round("limits", self._ask_providers, ASK_LOOK_S)
         self._round("deadlines", self._here.in_flight.cut_overdue, DEADLINES_S)
         events.Listener(connection.default(), keys.NUDGE, lambda job_id: self._here.in_flight.cut(job_id, LOST)).start()
 
@@ -98,6 +101,12 @@ class Beat:
             listing.refresh(self._here.servings)
         except Unavailable:
             log.warning("listing.missed")
+
+    def _ask_providers(self) -> None:
+        try:
+            limits.ask_providers(self._here.servings)
+        except Unavailable:
+            log.warning("limits.missed")
 
     def _round(self, name: str, duty: Callable[[], None], every_s: float) -> None:
         threading.Thread(target=self._go_round, args=(duty, every_s), name=name, daemon=True).start()

@@ -15,6 +15,7 @@ from tasks.worker.beat import Beat
 from tasks.worker.drain import Drain
 from tasks.worker.engine import EngineKeeper
 from tasks.worker.gate import Gate
+from tasks.worker.governor import Governor
 from tasks.worker.wake import Wake
 from tasks.worker.watchdog import Watchdog
 
@@ -60,6 +61,9 @@ class Duties(bootsteps.StartStopStep):
         if self.keeper is not None:
             self.keeper.start()
         self.beat.start()
+        governor = Governor()
+        self.process.on_wait = governor.wait
+        governor.start()
         self.watchdog.start()
         log.info("worker.started", worker=self.process.name, queues=self.gate.queues)
 

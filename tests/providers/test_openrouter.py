@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import requests
 
-from tasks.domain.provider_errors import PaymentRequired, RateLimited
+from tasks.domain.provider_errors import AuthenticationFailed, PaymentRequired, RateLimited
 from tasks.providers.openrouter import OpenRouter, until_reset_s
 from tasks.providers.sandbox.thread import SandboxThread
+from tasks.providers.transport import Answer
 from tests.providers.clients import BASES, HELLO, a_call, chat, openrouter
 from tests.providers.wire import GOOD, Line, Wire
 
@@ -53,3 +56,25 @@ def test_its_own_rate_limit_tells_its_end(sandbox: SandboxThread) -> None:
 @pytest.mark.parametrize(("reset", "wait_s"), [("", None), ("soon", None), ("1", 0.0), ("9" * 15, 86_400.0)])
 def test_a_reset_in_milliseconds(reset: str, wait_s: float | None) -> None:
     assert until_reset_s(reset) == wait_s
+
+
+def test_the_key_tells_what_is_left_and_not_its_label(sandbox: SandboxThread) -> None:
+    client = OpenRouter(base_url=sandbox.url + BASES["openrouter"], api_key="sk-or-test")
+    assert client.key(a_call()) == {
+        "limit": 5.0, "limit_remaining": 4.5, "usage": 0.5, "is_free_tier": True, "requests": 20, "interval": "60s",
+    }  # fmt: skip
+
+
+def test_a_key_that_is_not_accepted_is_an_error(sandbox: SandboxThread) -> None:
+    client = OpenRouter(base_url=sandbox.url + BASES["openrouter"], api_key="wrong")
+    with pytest.raises(AuthenticationFailed):
+        client.key(a_call())
+
+
+@pytest.mark.parametrize(("metadata", "of_model"), [({"provider_name": "Nvidia"}, True), ({}, False), (None, False)])
+def test_a_refusal_from_behind_openrouter_concerns_the_model_only(metadata: object, of_model: bool) -> None:
+    body = json.dumps({"error": {"code": 429, "message": "Provider returned error", "metadata": metadata}}).encode()
+    client = OpenRouter(base_url="http://127.0.0.1:1", api_key="sk-or-test")
+    error = client.refusal(Answer(status=429, headers={}, body=body), "m")
+    assert isinstance(error, RateLimited)
+    assert error.of_model == of_model

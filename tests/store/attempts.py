@@ -17,11 +17,13 @@ from tests.store.workers import LEASE_S, NAMES
 
 #: Longer than any job's time.
 LONG_S = 2 * LATER_S
+#: Shorter than any: a hold that outlives a job fails it.
+HOLD_S = 60.0
 BACK: list[dict[str, Any]] = [
     {},
     {"delay_s": 60.0, "charged": True},
     {"delay_s": LONG_S, "charged": True},
-    {"limit": LIMIT, "hold_s": LONG_S},
+    {"limit": LIMIT, "hold_s": HOLD_S},
     {"engine_lost": True},
     {"survived": True},
 ]
@@ -112,7 +114,10 @@ class Attempts(Clients):
             seen.engine_losses += how.get("engine_lost", False)
             seen.suspect = seen.suspect and not how.get("survived", False)
             self.is_held = self.is_held or "limit" in how
-            self.send(back)
+            if "limit" in how and seen.overdue:
+                seen.end("failed")  # the limit leaves no room before its deadline
+            else:
+                self.send(back)
 
     def crash(self, claim: Claim) -> None:
         back = self.jobs.charge_crash(claim, "test")

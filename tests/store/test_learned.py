@@ -105,7 +105,7 @@ def test_all_that_wait_for_it_fail_at_once_and_others_stay(valkey: Valkey) -> No
     parked = submit()
     held = claim(submit(OTHER))
     assert held is not None
-    jobs.default().put_back(held, outcome="rate_limited", reason="", limit="nim", hold_s=60)
+    jobs.default().put_back(held, outcome="rate_limited", reason="", limit="nim", hold_s=20)
     assert claim(parked) is None
     assert found(parked).waiting_on is not None
     learned.default().note("nim", NANO, RETIRED)

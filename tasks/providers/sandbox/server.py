@@ -96,11 +96,12 @@ class Key:
         self._dialect = dialect
 
     async def show(self, request: web.Request) -> web.Response:
-        """A free-tier key without use."""
+        """A free-tier key that has been used a little."""
         if not self._dialect.admits(request.headers.get("Authorization", "")):
             return unauthorized(self._dialect)
-        limits = {"requests": 20, "interval": "60s"}
-        return web.json_response({"data": {"limit": None, "usage": 0, "is_free_tier": True, "rate_limit": limits}})
+        limits = {"requests": 20, "interval": "60s", "note": "simulated"}
+        said = {"label": "sk-or-v1-sim...abc", "limit": 5.0, "limit_remaining": 4.5, "usage": 0.5, "is_free_tier": True}
+        return web.json_response({"data": {**said, "rate_limit": limits}})
 
 
 def unauthorized(dialect: Dialect) -> web.Response:

@@ -1,18 +1,20 @@
 #!lua flags=allow-oom
--- Claim a job for one attempt, if its message is still the right one.
+-- with rate
+-- Claim a job for one attempt, if its message is still the right one and its provider has room for one more call.
 --   KEYS  job:{id}
---   ARGV  id, epoch of the message, worker, lease_ms, may_isolate (0|1: a suspect may be run now), ttl_s,
+--   ARGV  id, epoch of the message, worker, lease_ms, may_isolate (0|1: a suspect may be run now), ttl_s, policy,
 --         then queue, provider, default model, queue, …: who answers which queue at this worker
 --   returns {"gone"} not pending at this epoch: somebody else has it, or it is over
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
---           {"held"} parked behind a limit | {"later"} a suspect that found no place of its own
+--           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own
+--           {"held", ms until somebody is to be let go, id, epoch, queue, priority, …} parked behind a limit; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
---            kind, queue, target (the model's id at the provider), request}
+--            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
-local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "limit", "target")
+local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
 if j.status ~= "pending" or j.epoch ~= ARGV[2] then return {"gone"} end
 local provider, default_target
-for i = 7, #ARGV, 3 do
+for i = 8, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end
 end
 if not provider then return {"gone"} end
@@ -27,7 +29,7 @@ if tonumber(j.expires_at) <= now then
   expire(id, key, now, ARGV[6])
   return {"expired"}
 end
-local target = j.target ~= "" and j.target or default_target
+local target = j.target and j.target ~= "" and j.target or default_target
 local retired = redis.call("GET", retired_key(provider, target))
 if retired then
   fail(id, key, now, "model_retired", retired, ARGV[6])
@@ -38,19 +40,57 @@ if j.suspect and ARGV[5] == "0" then
   back_off(id, key, now, now + 500, "isolation")
   return {"later"}
 end
-local held_until = tonumber(redis.call("HGET", limit_key(provider), "until") or 0)
-if held_until > now then
+
+local policy = policy_of(ARGV[7])
+local names, call = scopes_of(policy, provider, target), id .. "." .. (j.epoch + 1)
+
+local function wait(limit, until_ms, sure)
   redis.call("HINCRBY", key, "epoch", 1)
-  park(id, key, now, provider, held_until)
-  return {"held"}
+  unbook(names, call)
+  if sure >= tonumber(j.expires_at) then
+    fail_late(id, key, now, ARGV[6], limit)
+    return {"late"}
+  end
+  redis.call("HSET", key, "scopes", table.concat(names, " "))
+  park(id, key, now, limit, until_ms)
+  local send = {}
+  local again = policy.scopes[limit] and give(policy, limit, now, send) or until_ms
+  return {"held", math.max(again - now, 0), unpack(send)}
 end
+
+for _, limit in ipairs({provider, provider .. ":" .. target}) do
+  local held_until = tonumber(redis.call("HGET", limit_key(limit), "until") or 0)
+  if held_until > now then return wait(limit, held_until, held_until) end
+end
+
+-- Whoever was let go has its room already.
+if names[1] and tonumber(redis.call("ZSCORE", calls_key(names[1]), call) or 0) <= now then
+  local wanted = fields_of(key, "prompt_tokens", "most_tokens", "created_at")
+  local place = j.priority * 1e13 + wanted.created_at
+  local at, by, sure, states = verdict(policy, names, now, wanted)
+  for _, s in ipairs(states) do
+    local first = redis.call("ZRANGE", parked_key(s.scope), 0, 0, "WITHSCORES")[2]
+    if not by and first and tonumber(first) < place then by = s end
+  end
+  if by then
+    local ahead = redis.call("ZCOUNT", parked_key(by.scope), "-inf", string.format("%.0f", place))
+    -- What is learned may rise again, and so may a guess: only what was set is a reason to give a job up.
+    local limit = by.quota.rpm > 0 and not by.quota.guessed and by.quota.rpm or math.huge
+    local turn, sure_turn = turn_at(policy, by, by.limit, now, at, ahead), turn_at(policy, by, limit, now, sure, ahead)
+    return wait(by.scope, turn, sure_turn)
+  end
+  book(policy, states, call, now, now, now)
+end
+
+if names[1] then begin(policy, names, call, now) end
 local fence = redis.call("HINCRBY", key, "epoch", 1)
 local n = redis.call("HINCRBY", key, "n", 1)
 redis.call("HSET", key, "status", "processing", "phase", "", "worker", ARGV[3])
 redis.call("HSETNX", key, "started_at", now)
 redis.call("HDEL", key, "until", "reason")
+if names[1] then redis.call("HSET", key, "scopes", table.concat(names, " ")) end
 redis.call("ZADD", "tandem:due", now + tonumber(ARGV[4]), id)
 local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "engine_losses")
 open_attempt(key, now, {n = n, queue = j.queue, provider = provider, model = target, worker = ARGV[3]})
 return {"claimed", tostring(fence), n, c.tries, c.max_tries, c.crashes, c.engine_losses, j.suspect or "0",
-  tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request}
+  tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request, table.concat(names, " "), tostring(now)}

@@ -97,12 +97,13 @@ local function back_off(id, key, now, until_ms, reason)
   redis.call("ZADD", "tandem:due", math.min(until_ms, expires_at), id)
 end
 
--- Line a job up behind a limit. Its watcher is its deadline; the sweep lets it go when there is room.
+-- Line a job up behind a limit, interactive before batch, the older first. Its watcher is its deadline; it is let go
+-- when there is room.
 local function park(id, key, now, limit, until_ms)
-  local j = fields_of(key, "expires_at")
+  local j = fields_of(key, "expires_at", "priority", "created_at")
   redis.call("HSET", key, "status", "pending", "phase", "parked", "limit", limit, "reason", "rate_limit",
     "until", until_ms)
-  redis.call("ZADD", parked_key(limit), now, id)
+  redis.call("ZADD", parked_key(limit), tonumber(j.priority) * 1e13 + tonumber(j.created_at), id)
   redis.call("SADD", "tandem:limits", limit)
   redis.call("ZADD", "tandem:due", j.expires_at, id)
 end
@@ -128,4 +129,11 @@ local function expire(id, key, now, ttl_s)
   close_attempt(key, now, "expired", "the job's deadline passed", "")
   redis.call("HSET", key, "error_code", "deadline_exceeded", "error_message", "the job's deadline passed before it was done")
   finish(id, key, now, "expired", ttl_s)
+end
+
+-- End a job that a limit will not let run before its deadline.
+local function fail_late(id, key, now, ttl_s, limit)
+  redis.call("HSET", key, "error_code", "limit_exceeds_deadline",
+    "error_message", "the limits of " .. limit .. " leave no room before the job's deadline")
+  finish(id, key, now, "failed", ttl_s)
 end

@@ -2,8 +2,9 @@
 -- Put a job back, if the caller still owns it: it waits for a moment, for a limit, or goes straight into line again.
 --   KEYS  job:{id}
 --   ARGV  id, fence, delay_ms (0 = at once), limit ("" = none), hold_ms (how long the limit holds everybody),
---         outcome, reason, charged (0|1), engine_lost (0|1), survived (0|1: its process came through, no suspect any more)
---   returns {} not the owner any more | {"waits"} | {"queued", id, epoch, queue, priority}: its message is to be sent
+--         outcome, reason, charged (0|1), engine_lost (0|1), survived (0|1: its process came through, no suspect any more),
+--         ttl_s
+--   returns {} not the owner any more | {"waits"} | {"late"} the limit has no room before its deadline | {"queued", id, epoch, queue, priority}: its message is to be sent
 local key, id, fence = KEYS[1], ARGV[1], ARGV[2]
 if not is_owned(key, fence) then return {} end
 local now, delay, limit = now_ms(), tonumber(ARGV[3]), ARGV[4]
@@ -17,6 +18,10 @@ if limit ~= "" then
   local held = tonumber(redis.call("HGET", limit_key(limit), "until") or 0)
   local until_ms = math.max(now + tonumber(ARGV[5]), held)
   redis.call("HSET", limit_key(limit), "until", until_ms, "step", 1, "wake_at", 0)
+  if until_ms >= tonumber(redis.call("HGET", key, "expires_at")) then
+    fail_late(id, key, now, ARGV[11], limit)
+    return {"late"}
+  end
   park(id, key, now, limit, until_ms)
   return {"waits"}
 end

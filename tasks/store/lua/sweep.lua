@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
+-- with rate
 -- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire.
 -- Every worker runs this once a second; whoever comes first does it, and the next finds nothing left.
 --   KEYS  due, workers
---   ARGV  lease_ms, limit, ttl_s
+--   ARGV  lease_ms, limit, ttl_s, policy
 --   returns {examined, id, epoch, queue, priority, id, epoch, …}: the messages that are to be sent
 local now, lease, send = now_ms(), tonumber(ARGV[1]), {0}
 
@@ -24,11 +25,18 @@ local function died_alone(worker)
   return redis.call("ZCOUNT", KEYS[2], seen - lease / 2, seen + lease / 2) == 1
 end
 
-local function reclaim(id, key, worker)
+-- Nobody will tell any more what became of a call: it counts as if it had just ended.
+local function close_call(id, j)
+  local policy = policy_of(ARGV[4])
+  over(policy, names_of(policy, j.scopes), id .. "." .. j.epoch, now, now, -1, 1, -1)
+end
+
+local function reclaim(id, key, j)
   close_attempt(key, now, "lost", "the worker's lease ran out", "")
+  close_call(id, j)
   redis.call("HINCRBY", key, "epoch", 1)
   redis.call("HDEL", key, "worker")
-  if died_alone(worker) then redis.call("HSET", key, "suspect", 1) end
+  if died_alone(j.worker) then redis.call("HSET", key, "suspect", 1) end
   return enqueue(id, key, now)
 end
 
@@ -38,11 +46,14 @@ local function look_at(id, key, j)
   elseif tonumber(j.expires_at) <= now then
     redis.call("HINCRBY", key, "epoch", 1)
     expire(id, key, now, ARGV[3])
-    if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end
+    if j.status == "processing" then
+      close_call(id, j)
+      redis.call("PUBLISH", "tandem:nudge", id)
+    end
   elseif j.status == "processing" and now < grace_until then
     redis.call("ZADD", KEYS[1], grace_until, id)
   elseif j.status == "processing" then
-    return reclaim(id, key, j.worker)
+    return reclaim(id, key, j)
   elseif j.phase == "backoff" then
     return enqueue(id, key, now)
   else
@@ -52,7 +63,7 @@ end
 
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[2])) do
   local key = job_key(id)
-  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker"))
+  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes"))
   send[1] = send[1] + 1
   for _, part in ipairs(message or {}) do send[#send + 1] = part end
 end

@@ -1,0 +1,77 @@
+"""What a provider's limits are charged for an attempt: how often it was sent, what it took, whether it was refused."""
+
+from __future__ import annotations
+
+from tasks import settings
+from tasks.attempt import Completed, Outcome, Postponed, Refused
+from tasks.domain.provider_errors import (
+    InvalidResponse,
+    ProviderOverloaded,
+    RateLimited,
+    ReasoningExhausted,
+    Unreachable,
+)
+from tasks.domain.quota import scope
+from tasks.providers.base import Call
+from tasks.serving import Serving
+from tasks.store.claim import Claim
+from tasks.store.rate import CallOver, Ended
+
+
+def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOver:
+    """What this attempt is charged. Without its call it counts as sent once, just now."""
+    sends, sent_s = (1, None) if call is None else (call.sends, _sent_s(claim, call))
+    match outcome:
+        case Completed(completion=answer):
+            used = answer.usage
+            return CallOver(
+                claim=claim,
+                ended=Ended.ANSWERED,
+                sends=sends,
+                sent_s=sent_s,
+                tokens=used.total_tokens if used else None,
+                answer_tokens=used.completion_tokens if used else 0,
+            )
+        case Postponed(error=RateLimited() as error):
+            return CallOver(
+                claim=claim,
+                ended=Ended.REFUSED,
+                sends=sends,
+                sent_s=sent_s,
+                tokens=0,
+                limit=limit(claim, by, error),
+                hold_s=hold_s(error),
+            )
+        case Postponed(error=Unreachable()):
+            return CallOver(claim=claim, ended=Ended.FAILED, sends=max(0, sends - 1), sent_s=sent_s, tokens=0)
+        case Postponed(error=ProviderOverloaded()):
+            return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=0)
+        case Refused(error=error):
+            # An HTTP error takes no tokens; an answer that is none, or only thoughts, may have.
+            tokens = None if isinstance(error, InvalidResponse | ReasoningExhausted) else 0
+            return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=tokens)
+        case _:
+            return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s)
+
+
+def unknown(claim: Claim) -> CallOver:
+    """For a call whose process is gone: it counts as sent just now, with all the tokens that were booked."""
+    return CallOver(claim=claim, ended=Ended.FAILED)
+
+
+def limit(claim: Claim, by: Serving, error: RateLimited) -> str:
+    """The limit that a refusal holds: the provider's key, or the model's where it says so, or only that has a quota."""
+    if error.of_model:
+        return scope(by.provider, claim.target)
+    return by.provider if by.provider in claim.scopes or not claim.scopes else claim.scopes[-1]
+
+
+def hold_s(error: RateLimited) -> float:
+    """How long a refusal holds everybody: as the provider says, else a whole window (NIM's 429 often says nothing), up
+    to the cap; then one call asks again."""
+    here = settings.get()
+    return min(here.limit_window_s if error.retry_after_s is None else error.retry_after_s, here.hold_cap_s)
+
+
+def _sent_s(claim: Claim, call: Call) -> float | None:
+    return None if call.sent_at is None else max(0.0, call.sent_at - claim.asked_at)

@@ -1,0 +1,191 @@
+"""The governor's scripts on a real Valkey: who gets room, who passes whom, what is counted for how long."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from tasks.store import keys
+from tasks.store.claim import Claim
+from tasks.store.due import Due
+from tasks.store.jobs import Jobs, NewJob
+from tasks.store.rate import CallOver, Ended, Taken
+from tests.support.polling import until
+from tests.support.valkey import Valkey
+
+WINDOW_S = 0.4
+PROVIDER, MODEL = "upstream", "model"
+NONE = {"rpm": 0, "tpm": 0, "rpd": 0, "calls": 0, "guessed": False}
+
+
+class House:
+    """A store with quotas by scope, and the Celery list as the broker."""
+
+    def __init__(self, valkey: Valkey, window_s: float = WINDOW_S, **scopes: dict[str, Any]) -> None:
+        times = {"window": int(window_s * 1000), "arrival": 20, "grant": 500, "longest": 5000}
+        quotas = {name.replace("__", ":"): NONE | quota for name, quota in scopes.items()}
+        policy = json.dumps({**times, "scopes": quotas})
+        self.jobs = Jobs(valkey.client, ttl_s=60, policy=policy)
+        self.due = Due(valkey.client, lease_s=5, ttl_s=60, policy=policy)
+
+    def accept(self, *, priority: int = 0, model: str = MODEL, expires_in_s: float = 60, **tokens: int) -> str:
+        record = {"owner": "o", "kind": "chat", "mode": "auto", "model": model, "request": "{}", "metadata": "{}",
+                  "queue": "api", "priority": str(priority), "target": model, "max_tries": "5"}  # fmt: skip
+        record |= {name: str(number) for name, number in tokens.items()}
+        new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=None, fingerprint="f",
+                     expires_in_s=expires_in_s, list_age_s=60, fields=record)  # fmt: skip
+        return self.jobs.accept(new).job_id
+
+    def take(self, job_id: str) -> Taken:
+        epoch = int(str(self.field(job_id, "epoch")))
+        servings = [("api", PROVIDER, MODEL)]
+        return self.jobs.take(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+
+    def claim(self, job_id: str) -> Claim:
+        claim = self.take(job_id).claim
+        assert claim is not None, f"{job_id} had no room"
+        return claim
+
+    def field(self, job_id: str, name: str) -> str | None:
+        return self.jobs.redis.hget(keys.job(job_id), name)  # type: ignore[return-value]
+
+    def let_go(self) -> list[str]:
+        return [message.job_id for message in self.due.let_go()]
+
+
+def over(claim: Claim, ended: Ended = Ended.ANSWERED, **said: Any) -> CallOver:
+    return CallOver(claim=claim, ended=ended, sent_s=0.0, **said)
+
+
+def test_what_has_no_room_is_parked_and_let_go_in_time(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1})
+    first, second = house.accept(), house.accept()
+    house.jobs.call_over(over(house.claim(first)))
+    waits = house.take(second).waiters
+    assert waits.next_in_s is not None
+    assert 0.3 < waits.next_in_s <= WINDOW_S + 0.03
+    assert (house.field(second, "phase"), house.field(second, "reason")) == ("parked", "rate_limit")
+    assert house.let_go() == []
+    assert until(house.let_go, within_s=2) == [second]
+    house.claim(second)
+
+
+def test_room_is_kept_for_whoever_was_let_go(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1})
+    waiting, newcomer = house.accept(), house.accept()
+    house.jobs.call_over(over(house.claim(house.accept())))
+    assert house.take(waiting).claim is None
+    assert until(house.let_go, within_s=2) == [waiting]
+    assert house.take(newcomer).claim is None
+    house.claim(waiting)
+
+
+def test_the_older_goes_first_and_interactive_before_batch(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 3})
+    for _ in range(3):
+        house.jobs.call_over(over(house.claim(house.accept())))
+    batch, older, younger = house.accept(priority=6), house.accept(), house.accept()
+    valkey.client.hincrby(keys.job(younger), "created_at", 1)
+    for job_id in (younger, batch, older):
+        assert house.take(job_id).claim is None
+    let_go: list[str] = []
+
+    def all_gone() -> bool:
+        let_go.extend(house.let_go())
+        return len(let_go) == 3
+
+    until(all_gone, within_s=2)
+    assert let_go == [older, younger, batch]
+
+
+def test_jobs_of_another_model_pass(valkey: Valkey) -> None:
+    house = House(valkey, upstream__model={"rpm": 1})
+    house.claim(house.accept())
+    waits, passes = house.accept(), house.accept(model="another")
+    assert house.take(waits).claim is None
+    house.claim(passes)
+
+
+def test_a_provider_and_a_model_must_both_have_room(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1}, upstream__model={"calls": 1})
+    first, second = house.accept(), house.accept()
+    held = house.claim(first)
+    assert house.take(second).claim is None
+    assert house.field(second, "limit") == "upstream:model", "what nobody can tell the end of is waited for first"
+    assert house.jobs.call_over(over(held)).messages == ()
+    assert house.field(second, "limit") == "upstream", "the model has room now, and its provider has not"
+    assert until(house.let_go, within_s=2) == [second]
+
+
+def test_so_many_calls_at_a_time_and_the_next_when_one_is_over(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"calls": 1})
+    held, waiting = house.claim(house.accept()), house.accept()
+    assert house.take(waiting).claim is None
+    assert [message.job_id for message in house.jobs.call_over(over(held)).messages] == [waiting]
+    assert house.jobs.call_over(over(held)).messages == ()
+
+
+def test_tokens_are_settled_with_what_was_really_used(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"tpm": 100})
+    held, waiting = (house.accept(prompt_tokens=20, most_tokens=60) for _ in range(2))
+    claim = house.claim(held)
+    assert house.take(waiting).claim is None
+    assert house.jobs.call_over(over(claim, tokens=15, answer_tokens=5)).messages != ()
+    assert house.jobs.redis.hget(keys.limit(PROVIDER), "spent") == "85"  # 15, and 70 for the one that was let go
+
+
+def test_a_call_that_was_never_sent_gives_its_room_back(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1, "rpd": 1})
+    house.jobs.call_over(over(house.claim(house.accept()), Ended.FAILED, sends=0))
+    house.claim(house.accept())
+
+
+def test_a_call_that_was_sent_twice_counts_twice(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 2})
+    house.jobs.call_over(over(house.claim(house.accept()), sends=2))
+    assert house.take(house.accept()).claim is None
+
+
+def test_a_lost_workers_call_is_closed_by_the_sweep(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"calls": 1})
+    lost, waiting = house.accept(), house.accept()
+    house.claim(lost)
+    assert house.take(waiting).claim is None
+    valkey.client.zadd(keys.DUE, {lost: 1})
+    valkey.client.hset("tandem:sweep", mapping={"swept_at": 2e12, "grace_until": 0})
+    house.due.sweep()
+    assert house.let_go() == [waiting]
+
+
+def test_a_day_is_counted_and_who_cannot_run_before_its_deadline_fails_at_once(valkey: Valkey) -> None:
+    """A day is 1,440 windows: with windows this long it does not end while the test runs."""
+    house = House(valkey, window_s=86_400, upstream={"rpd": 1})
+    house.jobs.call_over(over(house.claim(house.accept())))
+    late = house.accept()
+    assert house.take(late).claim is None
+    assert (house.field(late, "status"), house.field(late, "error_code")) == ("failed", "limit_exceeds_deadline")
+    assert valkey.client.zscore(keys.DUE, late) is None
+
+
+def test_a_place_far_down_the_line_is_too_late_for_a_near_deadline(valkey: Valkey) -> None:
+    house = House(valkey, window_s=10, upstream={"rpm": 1})
+    house.claim(house.accept())
+    first, second = house.accept(expires_in_s=15), house.accept(expires_in_s=15)
+    house.take(first)
+    house.take(second)
+    assert (house.field(first, "status"), house.field(second, "status")) == ("pending", "failed")
+    assert house.field(second, "error_code") == "limit_exceeds_deadline"
+
+
+def test_a_refusal_holds_everybody_and_one_goes_first(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 10})
+    through, refused = house.claim(house.accept()), house.claim(house.accept())
+    house.jobs.call_over(over(through))
+    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.3))
+    waiting = [house.accept() for _ in range(3)]
+    for job_id in waiting:
+        assert house.take(job_id).claim is None
+    [first] = until(house.let_go, within_s=2)
+    assert house.let_go() == []
+    assert len(house.jobs.call_over(over(house.claim(first))).messages) == 2

@@ -1,0 +1,29 @@
+"""`/limits`: what may be asked of the hosted providers, and what is left of it."""
+
+from __future__ import annotations
+
+from flask.views import MethodView
+
+from tasks import limits
+from tasks.limits import Limit
+from web.auth import auth
+from web.blueprint import Blueprint
+from web.schemas.limits import LimitsSchema
+
+blp = Blueprint("limits", __name__, url_prefix="/limits", description="What hosted providers let us ask")
+
+
+@blp.route("")
+class Limits(MethodView):
+    """The limits of all providers."""
+
+    decorators = [auth.login_required]
+
+    @blp.response(200, LimitsSchema)
+    @blp.refuses(401, 503)
+    def get(self) -> dict[str, list[Limit]]:
+        """What is left of the providers' limits
+
+        A job that finds no room waits: `waiting_on` of the job says until when. `learned` is what refusals have shown.
+        """
+        return {"data": limits.report()}
