@@ -17,8 +17,9 @@ help: ## List the targets
 run: .venv/tandem-run ## Run everything here, in the foreground; Ctrl-C stops it
 	@exec $(BIN)/python -m tasks.launcher
 
+# Two files at a time: most of the tests wait for something, and one after another would take longer than four minutes.
 test: .venv/tandem-dev ## Run all tests that need neither GPU, key nor network
-	$(BIN)/pytest -m "not chaos and not vllm"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not chaos and not vllm"
 
 test-chaos: .venv/tandem-dev ## Run the fault tests: kill -9, frozen and full Redis, …
 	$(BIN)/pytest -m chaos

@@ -45,6 +45,7 @@ def use(service: Service, submit: Callable[[int], str], *, jobs: int) -> tuple[i
     return sum(entry["started_at"] < over_at for entry in started(service)), counts(service)
 
 
+@pytest.mark.chaos
 def test_four_workers_use_ten_requests_a_minute_and_not_one_more(tmp_path: Path) -> None:
     with limited(tmp_path) as service:
         used, seen = use(service, lambda n: service.submit(f"job {n}", max_tokens=40), jobs=80)
@@ -54,6 +55,7 @@ def test_four_workers_use_ten_requests_a_minute_and_not_one_more(tmp_path: Path)
         assert used >= 0.97 * RPM * WINDOWS
 
 
+@pytest.mark.chaos
 def test_four_workers_use_a_thousand_tokens_a_minute_and_not_one_more(tmp_path: Path) -> None:
     """Each job takes 120 words and an answer of 130: four fit into a minute."""
     prompt, model = "word " * 120, "sandbox/tokens-130"
