@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tasks.catalog import Model, Switch
 from tasks.domain.errors import InvalidRequest
 from tasks.domain.job import Request
-from tasks.domain.request import ChatRequest, Image, Text
+from tasks.domain.request import ChatRequest, Text
 
 #: No tokenizer's tokens are longer than this many characters on average; a text is certainly too long for a model only
 #: when it is even so.
@@ -42,7 +42,7 @@ class Needs:
     def of_chat(cls, request: ChatRequest) -> Needs:
         """What a chat needs."""
         return cls(
-            vision=any(isinstance(part, Image) for message in request.messages for part in message.content or ()),
+            vision=bool(request.images()),
             use_reasoning=request.use_reasoning,
             max_tokens=request.max_tokens or 0,
             characters=sum(_characters(message.content) for message in request.messages),

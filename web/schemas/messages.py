@@ -36,7 +36,11 @@ class MessageSchema(Schema):
             raise ValidationError("Names the call that a tool's turn answers; no other turn has it.", "tool_call_id")
         if data["content"] is None and not calls:
             raise ValidationError("Missing data for required field.", "content")
-        if role != "user" and any(isinstance(part, Image) for part in data["content"] or ()):
+        if (
+            role != "user"
+            and isinstance(data["content"], tuple)
+            and any(isinstance(part, Image) for part in data["content"])
+        ):
             raise ValidationError("Only a user's turn has images.", "content")
 
 
