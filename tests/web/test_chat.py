@@ -128,6 +128,8 @@ def test_the_modes_say_whether_prompts_leave_the_house(make_client: MakeClient) 
     assert (found["api"]["providers"], found["api"]["waiting"], found["gpu"]["waiting"]) == (["sandbox"], 1, 0)
 
     client = make_client(NVIDIA_API_KEY="nvapi-x")
+    (limit,) = client.get("/chat/info").get_json()["limits"]
+    assert (limit["provider"], limit["configured"]["requests"]) == ("nim", 30)
     fleet.default().hello(Worker(name="g1", queues="gpu", state="ready", model="tiny-chat"))
     found = modes(client)
     assert [found[name]["leaves_the_house"] for name in found] == [True, False, True]

@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 from flask.views import MethodView
 
-from tasks import dispatch, modes, settings
+from tasks import dispatch, limits, modes, settings
 from tasks.domain.job import Job, Mode
 from web import idempotency
 from web.auth import auth, owner
@@ -63,8 +63,8 @@ class ChatInfo(MethodView):
     @blp.response(200, ChatInfoSchema)
     @blp.refuses(401, 503)
     def get(self) -> dict[str, Any]:
-        """Which modes are there?
+        """Which modes are there, and what is left of the limits?
 
         Only a mode with `leaves_the_house` may send prompts to somebody else's service.
         """
-        return {"modes": modes.desks()}
+        return {"modes": modes.desks(), "limits": limits.report()}

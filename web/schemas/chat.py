@@ -10,6 +10,7 @@ from tasks.domain.job import Job, Kind, Mode, Status
 from tasks.domain.request import ChatRequest, Message
 from web.schemas.fields import Text
 from web.schemas.job import TIMES, rfc3339
+from web.schemas.limits import LimitSchema
 from web.schemas.submission import Asked, SamplingSchema
 
 EXAMPLE = {"message": "Olá, como você está?", "max_tokens": 256, "temperature": 0.7, "use_reasoning": True}
@@ -104,6 +105,7 @@ class DeskSchema(Schema):
 
 
 class ChatInfoSchema(Schema):
-    """The modes."""
+    """The modes, and the limits of the hosted providers."""
 
     modes = fields.List(fields.Nested(DeskSchema), required=True)
+    limits = fields.List(fields.Nested(LimitSchema), required=True)
