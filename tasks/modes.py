@@ -8,8 +8,7 @@ from tasks import serving, settings
 from tasks.domain.job import Mode
 from tasks.serving import GPU
 from tasks.store import fleet, lines
-
-READY, LOADING = "ready", "loading"
+from tasks.store.fleet import LOADING, READY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,10 @@ from tasks.domain.job import Mode
 from tasks.needs import Needs
 from tasks.serving import GPU, LOCAL, Serving
 from tasks.store import learned
-from tasks.store.fleet import Fleet, Worker
+from tasks.store.fleet import LOADING, READY, Fleet, Worker
 
 #: When to ask again for an engine that nobody runs: about the time a small one takes to load.
 ENGINE_RETRY_S = 30.0
-READY, LOADING = "ready", "loading"
 ANYTHING = Needs()
 
 

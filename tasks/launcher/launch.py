@@ -76,14 +76,23 @@ class Launch:
     def run(self) -> None:
         """Start, watch until a signal comes, stop. Raises LaunchError when it could not start or broke."""
         try:
-            self._start()
-            for line in greeting.lines(self._here):
-                say(line)
-            self._watch()
+            self._start_and_watch()
         except Interrupted:
             say("\nstopping: web, workers, then Valkey" if self._server else "\nstopping: web, then workers")
         finally:
             self._stop()
+
+    def _start_and_watch(self) -> None:
+        try:
+            self._start()
+            for line in greeting.lines(self._here):
+                say(line)
+            self._watch()
+        except LaunchError as error:
+            # Ctrl-C goes to the whole process group: a supervisor that has no session of its own yet dies of it.
+            if self._interrupt.wait(0):
+                raise Interrupted from error
+            raise
 
     def _start(self) -> None:
         say(f"starting: {', '.join(one.name for one in self._programs)}")

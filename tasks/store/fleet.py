@@ -17,6 +17,8 @@ from tasks.store.scripts import Scripts, renamed
 KEEP_S = 600
 #: How old a look at the fleet may be where every POST needs one: workers say hello every few seconds only.
 LOOK_S = 0.25
+#: States that the rest asks for; the engine's own are in tasks/engine/config.py.
+READY, LOADING, DRAINING = "ready", "loading", "draining"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,25 +129,6 @@ class Jobs:
 
     # ---- the worker's side ----
 
-    def claim(
-        self,
-        job_id: str,
-        epoch: int,
-        *,
-        worker: str,
-        lease_s: float,
-        may_isolate: bool,
-        servings: Iterable[tuple[str, str, str]],
-    ) -> Claim | None:
-        """Take a job for one attempt; None when the message is not the right one any more or the job must wait.
-
-        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). Where there
-        are limits use `take`: the messages of those that were let go are dropped here.
-        """
-        return self.take(
-            job_id, epoch, worker=worker, lease_s=lease_s, may_isolate=may_isolate, servings=servings
-        ).claim
-
     def take(
         self,
         job_id: str,
@@ -158,7 +139,11 @@ class Jobs:
         may_isolate: bool,
         servings: Iterable[tuple[str, str, str]],
     ) -> Taken:
-        """The same, with what else follows: a job that must wait for a limit may let others go."""
+        """Take a job for one attempt: no claim when the message is not the right one any more, or the job must wait.
+
+        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). A job that
+        must wait for a limit may let others go, whose messages are then to be sent.
+        """
         head = [job_id, epoch, worker, int(lease_s * 1000), int(may_isolate), self.ttl_s, self.policy]
         tail = [part for one in servings for part in one]
         asked_at = time.monotonic()

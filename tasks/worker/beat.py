@@ -13,7 +13,7 @@ from tasks import limits, listing, recovery, settings
 from tasks.domain.errors import Unavailable
 from tasks.process import LOST, WorkerProcess
 from tasks.store import connection, due, events, fleet, keys
-from tasks.store.fleet import Worker
+from tasks.store.fleet import DRAINING, READY, Worker
 from tasks.worker.gate import Gate
 
 log = structlog.get_logger()
@@ -28,7 +28,6 @@ ASK_LOOK_S = 5.0
 RETRY_S = 0.5
 #: How often to look whether a provider's list of models is old. The list itself is asked for once an hour.
 LISTS_S = 5.0
-READY, DRAINING = "ready", "draining"
 
 
 class Beat:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.launcher import owner
 from tests.launcher.launched import START_S, Launched, survivors
 from tests.launcher.terminal import CTRL_C, Terminal
 from tests.support.polling import until
@@ -53,4 +54,14 @@ def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
     with Launched(tmp_path / "data", terminal=terminal) as run:
         until(lambda: "starting" in run.output(), within_s=START_S)
         terminal.type(CTRL_C)
+        run.stopped()
+
+
+def test_ctrl_c_that_takes_the_supervisor_along_before_it_has_a_session_of_its_own(tmp_path: Path) -> None:
+    terminal = Terminal()
+    with Launched(tmp_path / "data", terminal=terminal) as run:
+        until(lambda: owner.find(run.data), within_s=START_S, every_s=0.001)
+        terminal.type(CTRL_C)
+        for process in owner.find(run.data):
+            process.kill()
         run.stopped()

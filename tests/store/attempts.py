@@ -76,10 +76,10 @@ class Attempts(Clients):
         self.look()
         seen = self.seen[message.job_id]
         is_right = not seen.is_over and seen.holder is None and message.epoch == seen.epoch
-        claim = self.jobs.claim(
+        claim = self.jobs.take(
             message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate,
             servings=[(QUEUE, LIMIT, "model")],
-        )  # fmt: skip
+        ).claim  # fmt: skip
         if is_right and seen.overdue:
             seen.end("expired")
         elif is_right and self.is_retired:

@@ -26,6 +26,6 @@ def accept(store: Jobs, *, key: str | None = None, fingerprint: str = "f", sent:
 def claim(store: Jobs, job_id: str, worker: str) -> Claim:
     store.redis.rpop("api")
     epoch = int(str(store.redis.hget(keys.job(job_id), "epoch")))
-    got = store.claim(job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)
+    got = store.take(job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS).claim
     assert got is not None
     return got

@@ -33,7 +33,7 @@ def submit(model: str = NANO, key: str | None = None) -> str:
 
 
 def claim(job_id: str) -> Claim | None:
-    return jobs.default().claim(job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=SERVINGS)
+    return jobs.default().take(job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=SERVINGS).claim
 
 
 def fail_queued() -> int:

@@ -29,8 +29,10 @@ FULL = {
 
 def end(job_id: str, outcome: Outcome) -> None:
     """What a worker does."""
-    claim = jobs.default().claim(
-        job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=[(BY.queue, BY.provider, BY.target)]
+    claim = (
+        jobs.default()
+        .take(job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=[(BY.queue, BY.provider, BY.target)])
+        .claim
     )
     assert claim is not None
     settlement.write(jobs.default(), claim, BY, outcome)
