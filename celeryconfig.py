@@ -19,7 +19,7 @@ for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
 broker_url = os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
 result_backend = broker_url
 
-imports = ("tasks.preflight", "tasks.gpu", "tasks.api", "tasks.worker")
+imports = ("tasks.preflight", "tasks.gpu", "tasks.api", "tasks.batch", "tasks.worker")
 task_default_queue = "api"
 task_routes = {"tasks.gpu.*": {"queue": "gpu"}, "tasks.api.*": {"queue": "api"}}
 

@@ -29,7 +29,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-    _check_size(asked, route)
+    check_size(asked, route)
     asked = intake.take_in(asked)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
@@ -67,7 +67,8 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(asked: Submission, route: Route) -> None:
+def check_size(asked: Submission, route: Route) -> None:
+    """Raise InvalidRequest for a job that takes more than its provider gives in a minute."""
     if not quotas.default():
         return
     by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tasks import settings
 from tasks.providers.base import DEADLINE, Call
+from tasks.room import BatchRoom
 from tasks.serving import Serving
-from tasks.store.claim import Claim
 
 #: Why we end calls ourselves, besides the deadline.
 LOST, DRAIN = "lost", "drain"
@@ -19,17 +20,34 @@ LOST, DRAIN = "lost", "drain"
 LOOK_S = 0.1
 
 
+class Held(Protocol):
+    """What is held under a lease: a job, or a step of a batch."""
+
+    @property
+    def job_id(self) -> str:
+        """The id of its record."""
+
+    @property
+    def fence(self) -> int:
+        """What must be shown at every write."""
+
+
 class InFlight:
     """The calls of this process by job. Threads add and remove their own; others look, and cut."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, int], tuple[Claim, Call]] = {}
+        self._held: dict[tuple[str, int], tuple[Held, Call]] = {}
         self._looking = 0
         self._closed: str | None = None
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def looking_now(self) -> int:
+        """How many threads hold a job or may claim one."""
+        return self._looking
 
     @property
     def is_idle(self) -> bool:
@@ -48,7 +66,7 @@ class InFlight:
                 self._looking -= 1
 
     @contextmanager
-    def holding(self, claim: Claim, call: Call) -> Iterator[None]:
+    def holding(self, claim: Held, call: Call) -> Iterator[None]:
         """Keep a job among those whose lease is pushed on, for as long as the block runs."""
         lease = (claim.job_id, claim.fence)
         with self._lock:
@@ -67,7 +85,7 @@ class InFlight:
         with self._lock:
             return list(self._held)
 
-    def calls(self) -> list[tuple[Claim, Call]]:
+    def calls(self) -> list[tuple[Held, Call]]:
         """All that is held, at this moment."""
         with self._lock:
             return list(self._held.values())
@@ -146,11 +164,13 @@ class EngineTurn:
 
 @dataclass(kw_only=True)
 class WorkerProcess:
-    """One worker process. `servings` are the queues it serves; `name` is its own, new at every start."""
+    """One worker process. `servings` are the queues it serves; `name` is its own, new at every start; `capacity` is how
+    many calls it makes at a time."""
 
     name: str
     servings: tuple[Serving, ...]
     isolation_slots: int
+    capacity: int = 1
     in_flight: InFlight = field(default_factory=InFlight)
     engine_turn: EngineTurn = field(default_factory=EngineTurn)
     draining: threading.Event = field(default_factory=threading.Event)
@@ -163,6 +183,11 @@ class WorkerProcess:
 
     def __post_init__(self) -> None:
         self.isolation = threading.BoundedSemaphore(self.isolation_slots)
+        self.batch_room = BatchRoom(self.capacity, self._singles)
+
+    def _singles(self) -> int:
+        room = self.batch_room
+        return self.in_flight.looking_now - room.items - room.shards
 
     def serving(self, queue: str) -> Serving | None:
         """Who answers the jobs of `queue` here, if anybody does."""
@@ -172,11 +197,13 @@ class WorkerProcess:
 _here: WorkerProcess | None = None
 
 
-def start(node: str, servings: tuple[Serving, ...]) -> WorkerProcess:
-    """Say what this process is. Called once, when the worker starts."""
+def start(node: str, servings: tuple[Serving, ...], *, capacity: int) -> WorkerProcess:
+    """Say what this process is, and how many calls it makes at a time. Called once, when the worker starts."""
     global _here
     name = f"{node}#{secrets.token_hex(4)}"
-    _here = WorkerProcess(name=name, servings=servings, isolation_slots=settings.get().isolation_slots)
+    _here = WorkerProcess(
+        name=name, servings=servings, isolation_slots=settings.get().isolation_slots, capacity=capacity
+    )
     return _here
 
 

@@ -18,7 +18,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.store import connection
+from tasks.store import connection, steps
 from tasks.store.message import Message
 
 log = structlog.get_logger()
@@ -30,12 +30,16 @@ PLAIN: dict[str, object] = {
     "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {},
 }  # fmt: skip
 EMBEDDED: dict[str, object] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+#: The task that moves on a step of a batch.
+STEP = "tasks.batch.step"
 #: kombu keeps one list per queue and priority; 0 is the queue's plain name.
 PRIORITY_MARK = "\x06\x16"
 
 
-def task_of(queue: str) -> str:
-    """The Celery task that runs the jobs of a queue: `gpu.<model>` belongs to gpu, `api.<provider>` to api."""
+def task_of(record_id: str, queue: str) -> str:
+    """The Celery task that moves a record on: `gpu.<model>` belongs to gpu, `api.<provider>` to api."""
+    if steps.is_step(record_id):
+        return STEP
     return f"tasks.{queue.partition('.')[0]}.run"
 
 
@@ -71,7 +75,7 @@ def encode(message: Message) -> str:
             "content-type": "application/json",
             "headers": {
                 **PLAIN,
-                "task": task_of(message.queue),
+                "task": task_of(message.job_id, message.queue),
                 "id": task_id,
                 "root_id": task_id,
                 "argsrepr": f"('{message.job_id}', {message.epoch})",

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     allow_paid: bool = _env("TANDEM_ALLOW_PAID", False)
     sandbox_url: HttpUrl = _env("TANDEM_SANDBOX_URL", "")
 
+    batch_items: int = _env("TANDEM_BATCH_ITEMS", 50_000, ge=1)
+    batch_bytes: int = _env("TANDEM_BATCH_BYTES", 200_000_000, ge=1)
+
     nim_rpm: int = _env("TANDEM_NIM_RPM", 30, ge=0)
     nim_tpm: int = _env("TANDEM_NIM_TPM", 0, ge=0)
     nim_rpd: int = _env("TANDEM_NIM_RPD", 0, ge=0)

@@ -17,7 +17,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 WHY = {
     400: "Not JSON, or two different idempotency keys",
     401: "No valid API key",
-    404: "No such job of yours, or its record has expired; or no such model",
+    404: "No such job or batch of yours, or its record has expired; or no such model",
     413: "The body is too large",
     415: "The body is not application/json in UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",

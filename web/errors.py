@@ -12,6 +12,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from tasks.domain.errors import (
+    BatchNotFound,
+    BatchTooLarge,
     ConflictingKeys,
     IdempotencyMismatch,
     InvalidRequest,
@@ -27,6 +29,8 @@ PROBLEM = "application/problem+json"
 #: The status and the stable word of each error that a caller can fix.
 REFUSALS: dict[type[RequestError], tuple[int, str]] = {
     JobNotFound: (404, "job-not-found"),
+    BatchNotFound: (404, "batch-not-found"),
+    BatchTooLarge: (413, "batch-too-large"),
     UnknownModel: (404, "unknown-model"),
     ModelGone: (422, "model-retired"),
     IdempotencyMismatch: (422, "idempotency-mismatch"),

@@ -2,7 +2,8 @@
 
 TandemError
   RequestError                 the caller can fix it         → 4xx, never retried
-    InvalidRequest ConflictingKeys JobNotFound UnknownModel ModelGone IdempotencyMismatch
+    InvalidRequest ConflictingKeys JobNotFound BatchNotFound UnknownModel ModelGone
+    IdempotencyMismatch BatchTooLarge
   Unavailable(retry_after_s)   nothing here can take it now  → 503
   ProviderError                a call gave no answer         → provider_errors.py says what follows
   CallCut                      we ended the call ourselves   → whoever cut it knows what follows
@@ -38,6 +39,14 @@ class ConflictingKeys(RequestError):
 
 class JobNotFound(RequestError):
     """No such job for this owner, or its record has expired."""
+
+
+class BatchNotFound(RequestError):
+    """No such batch for this owner, or its record has expired."""
+
+
+class BatchTooLarge(RequestError):
+    """More items, or more bytes, than one batch may have."""
 
 
 class UnknownModel(RequestError):

@@ -58,6 +58,7 @@ class Priority(IntEnum):
     """Celery's priority on Redis: 0 is served first, strictly."""
 
     INTERACTIVE = 0
+    BATCH = 9
 
 
 @dataclass(frozen=True, kw_only=True)

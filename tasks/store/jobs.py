@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -108,8 +108,20 @@ class Jobs:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""
         with renamed():
             values = cast(list[str | None], self.redis.hmget(keys.job(job_id), record.VISIBLE))
-        job = record.job(job_id, dict(zip(record.VISIBLE, values, strict=True)))
-        return job if job is not None and job.owner == owner else None
+        # By its owner first: a batch's steps are no jobs, and have none.
+        return record.job(job_id, dict(zip(record.VISIBLE, values, strict=True))) if values[0] == owner else None
+
+    def items(self, ids: Sequence[str], owner: str) -> list[tuple[str, Job]]:
+        """Items of a batch of this owner that are still there, each with its custom_id."""
+        names = ["custom_id", *record.VISIBLE]
+        with renamed():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hmget(keys.job(job_id), names)
+            rows = pipe.execute()
+        found = ((row[0], i, dict(zip(record.VISIBLE, row[1:], strict=True))) for i, row in zip(ids, rows, strict=True))
+        read = [(name, record.job(i, values)) for name, i, values in found if values["owner"] == owner]
+        return [(name, job) for name, job in read if job is not None]
 
     def page(
         self, owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None

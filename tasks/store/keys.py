@@ -129,3 +129,33 @@ def worker(name: str) -> str:
 def media(digest: str) -> str:
     """String: the bytes of an image, by their sha256."""
     return f"{PREFIX}media:{digest}"
+
+
+def batch(batch_id: str) -> str:
+    """Hash: the record of a batch."""
+    return f"{PREFIX}batch:{batch_id}"
+
+
+def owner_batches(owner: str) -> str:
+    """Sorted set: an owner's batches by creation (µs)."""
+    return f"{PREFIX}owner:{owner}:batches"
+
+
+def chunk(batch_id: str, number: int) -> str:
+    """List: some of a batch's lines as they came, until they have been read."""
+    return f"{batch(batch_id)}:chunk:{number}"
+
+
+def item_names(batch_id: str) -> str:
+    """Hash: custom_id → number of the item, while a batch is read."""
+    return f"{batch(batch_id)}:names"
+
+
+def invalid_items(batch_id: str) -> str:
+    """List: the items that are not valid, as JSON."""
+    return f"{batch(batch_id)}:invalid"
+
+
+def settled_items(batch_id: str) -> str:
+    """Sorted set: numbers of the items that have ended, by when (µs)."""
+    return f"{batch(batch_id)}:settled"

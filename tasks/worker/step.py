@@ -10,6 +10,7 @@ from celery import bootsteps, signals
 
 from tasks import logs, process, serving, settings
 from tasks.serving import GPU
+from tasks.store import steps
 from tasks.worker import unacknowledged
 from tasks.worker.beat import Beat
 from tasks.worker.drain import Drain
@@ -42,7 +43,8 @@ class Duties(bootsteps.StartStopStep):
         servings = (serving.local(here),) if self.has_engine else serving.hosted(here)
         for one in servings:
             queues.select_add(one.queue)
-        self.process = process.start(worker.hostname, servings)
+        queues.select_add(steps.QUEUE)
+        self.process = process.start(worker.hostname, servings, capacity=worker.concurrency)
         self.gate = Gate(worker, [one.queue for one in servings])
         if self.has_engine:
             self.gate.shut()

@@ -7,7 +7,11 @@ died with its worker is found as any lost message (docs/decisions/0001).
 
 from __future__ import annotations
 
+from time import monotonic
+
 from kombu.transport import redis, virtual
+
+from tasks import process
 
 
 class QoS(virtual.QoS):
@@ -20,6 +24,17 @@ class Channel(redis.Channel):
     """Redis' channel with that."""
 
     QoS = QoS  # type: ignore[assignment]
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        # kombu's, but for the order: which priorities to look for is decided at every pop.
+        queues = self._queue_cycle.consume(len(self.active_queues))  # type: ignore[attr-defined]
+        if not queues:
+            return
+        order = process.here().batch_room.order()
+        keys = [self._q_for_pri(queue, one) for one in order for queue in queues]  # type: ignore[attr-defined]
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self.client.connection.send_command("BRPOP", *keys, timeout or self.brpop_timeout)
 
 
 class Transport(redis.Transport):

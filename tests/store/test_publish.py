@@ -32,7 +32,7 @@ def test_a_message_is_as_celery_writes_it(valkey: Valkey, queue: str, priority: 
     key = publish.list_of(queue, priority)
     with app.connection_for_write(valkey.url) as connection:
         app.send_task(
-            publish.task_of(queue),
+            publish.task_of("job_a", queue),
             args=(message.job_id, message.epoch),
             task_id=f"{message.job_id}.{message.epoch}",
             queue=queue,

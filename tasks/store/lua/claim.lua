@@ -18,13 +18,7 @@ for i = 8, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end
 end
 if not provider then return {"gone"} end
-local seq = redis.call("ZSCORE", waiting_key(j.queue, j.priority), id)
-if seq then
-  local flow = flow_key(j.queue, j.priority)
-  if tonumber(seq) > tonumber(redis.call("HGET", flow, "watermark") or 0) then
-    redis.call("HSET", flow, "watermark", seq)
-  end
-end
+note_pop(id, j.queue, j.priority)
 if tonumber(j.expires_at) <= now then
   expire(id, key, now, ARGV[6])
   return {"expired"}

@@ -21,6 +21,8 @@ local function waiting_key(queue, priority) return "tandem:waiting:" .. queue ..
 local function parked_key(limit) return "tandem:parked:" .. limit end
 local function limit_key(limit) return "tandem:limit:" .. limit end
 local function retired_key(provider, model) return "tandem:retired:" .. provider .. ":" .. model end
+local function batch_key(batch) return "tandem:batch:" .. batch end
+local function step_id(batch, name) return "step_" .. batch .. "_" .. name end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
 
 -- kombu keeps one list per queue and priority; 0 is the queue's plain name.
@@ -77,6 +79,16 @@ local function leave_lines(id, key)
   if j.phase == "parked" then redis.call("ZREM", parked_key(j.limit), id) end
 end
 
+-- Its message was popped: whoever lined up before it has been overtaken, if a message is still due.
+local function note_pop(id, queue, priority)
+  local seq = redis.call("ZSCORE", waiting_key(queue, priority), id)
+  if not seq then return end
+  local flow = flow_key(queue, priority)
+  if tonumber(seq) > tonumber(redis.call("HGET", flow, "watermark") or 0) then
+    redis.call("HSET", flow, "watermark", seq)
+  end
+end
+
 -- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
 -- messages finds the job: overtaken by later ones, or waiting while the queue is empty.
 local function enqueue(id, key, now)
@@ -108,6 +120,29 @@ local function park(id, key, now, limit, until_ms)
   redis.call("ZADD", "tandem:due", j.expires_at, id)
 end
 
+-- A step of a batch is looked at again at a moment.
+local function watch_step(id, at)
+  redis.call("HSET", job_key(id), "status", "pending", "phase", "backoff", "until", at)
+  redis.call("ZADD", "tandem:due", at, id)
+end
+
+-- The end of an item is counted in its batch. The last one, or one failure too many, makes the batch due.
+local function count_item(key, now, status)
+  local j = fields_of(key, "batch", "line", "last_of")
+  if j.last_of then watch_step(step_id(j.last_of, "finish"), now) end
+  local batch = j.batch and batch_key(j.batch)
+  if not batch or redis.call("EXISTS", batch) == 0 then return end
+  local ended = redis.call("HINCRBY", batch, status, 1)
+  redis.call("ZADD", batch .. ":settled", now_us(), j.line)
+  local settled = redis.call("HINCRBY", batch, "settled", 1)
+  local b = fields_of(batch, "valid", "stop_at")
+  local finish = step_id(j.batch, "finish")
+  if settled >= tonumber(b.valid) or (status == "failed" and b.stop_at and ended >= tonumber(b.stop_at)) then
+    -- One that runs right now looks again by itself.
+    if redis.call("HGET", job_key(finish), "phase") == "backoff" then watch_step(finish, now) end
+  end
+end
+
 -- End a job for good: its record stays for ttl_s, nobody watches it any more, whoever waits is told.
 local function finish(id, key, now, status, ttl_s)
   leave_lines(id, key)
@@ -117,6 +152,7 @@ local function finish(id, key, now, status, ttl_s)
   if status == "completed" then redis.call("HDEL", key, "request") end
   redis.call("ZREM", "tandem:due", id)
   redis.call("EXPIRE", key, ttl_s)
+  count_item(key, now, status)
   redis.call("PUBLISH", "tandem:settled", id)
 end
 

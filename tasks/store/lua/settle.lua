@@ -6,13 +6,16 @@
 local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 local key, id = KEYS[1], ARGV[1]
 
--- What an owner has used, by day (UTC), provider and model: counted where a job ends, so once.
-local function count_usage(owner, last, now)
+-- What an owner has used, by day (UTC), provider and model: counted where a job ends, so once. A batch sums it up too.
+local function count_usage(owner, batch, last, now)
   local usage_key = "tandem:usage:" .. owner .. ":" .. math.floor(now / DAY_MS)
   local line = last.provider .. " " .. last.model .. " "
   redis.call("HINCRBY", usage_key, line .. "requests", 1)
   for name, count in pairs(last.usage) do
-    if type(count) == "number" then redis.call("HINCRBY", usage_key, line .. name, count) end
+    if type(count) == "number" then
+      redis.call("HINCRBY", usage_key, line .. name, count)
+      if batch then redis.call("HINCRBY", batch_key(batch), "used " .. name, count) end
+    end
   end
   redis.call("EXPIRE", usage_key, USAGE_KEPT_S)
 end
@@ -21,6 +24,9 @@ if not is_owned(key, ARGV[2]) then return 0 end
 local now = now_ms()
 if #ARGV > 7 then redis.call("HSET", key, unpack(ARGV, 8)) end
 local last = close_attempt(key, now, ARGV[5], ARGV[6], ARGV[7])
-if last and last.usage then count_usage(redis.call("HGET", key, "owner"), last, now) end
+if last and last.usage then
+  local j = fields_of(key, "owner", "batch")
+  count_usage(j.owner, j.batch, last, now)
+end
 finish(id, key, now, ARGV[3], ARGV[4])
 return 1

@@ -1,0 +1,1 @@
+"""Batches: read, carried in shards by a Celery chord, concluded by their record."""

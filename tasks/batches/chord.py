@@ -1,0 +1,36 @@
+"""A batch as a Celery chord: its shards are the header, its conclusion is the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+from celery import chord
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from tasks import publish
+from tasks.celery import app
+from tasks.domain.job import Priority
+from tasks.store import steps
+from tasks.store.message import Message
+
+log = structlog.get_logger()
+
+#: The chord's body.
+FINISH = "tasks.batch.finish"
+
+
+def publish_batch(batch_id: str, shards: Iterable[Message]) -> None:
+    """Send one chord over the shards of a batch. What cannot be sent is found as a lost message."""
+    header = [
+        app.signature(publish.STEP, args=(one.job_id, one.epoch), queue=one.queue, priority=one.priority)
+        for one in shards
+    ]
+    body = app.signature(
+        FINISH, args=(batch_id,), queue=steps.QUEUE, priority=int(Priority.INTERACTIVE), immutable=True
+    )
+    try:
+        chord(header, body).apply_async(task_id=batch_id, retry=False)
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("batch.chord_not_sent", batch_id=batch_id, error=type(error).__name__)

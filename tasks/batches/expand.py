@@ -1,0 +1,136 @@
+"""The first step of a batch: reads its lines, writes its items and shards, and lets them go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import structlog
+
+from tasks import dispatch, intake, routing, settings
+from tasks.batches import chord, reading
+from tasks.batches.reading import Item
+from tasks.domain.batch import InvalidItem
+from tasks.domain.errors import RequestError, Unavailable
+from tasks.domain.job import Priority, Submission
+from tasks.needs import Needs
+from tasks.providers.base import Call
+from tasks.routing import Route
+from tasks.store import batches, capacity, fleet, record
+from tasks.store.batches import AT_ONCE, NewItem, NewShard, item_id
+from tasks.store.steps import Step
+
+log = structlog.get_logger()
+
+Routed = tuple[Item, Submission, Route]
+
+
+class Nobody(Exception):
+    """Nobody is there for an item yet: the batch waits where a single job would be refused."""
+
+
+def run(step: Step, handle: Call) -> bool:
+    """Read what has not been read yet. Returns whether the step is over; False: to be looked at again.
+
+    Safe to run again: each chunk is written once, and everything behind them is done by comparison.
+    """
+    store = batches.default()
+    plan = store.plan(step.batch_id)
+    if plan is None:
+        return True
+    try:
+        for chunk in range(int(plan.get("expanded", 0)), int(plan["chunks"])):
+            handle.raise_if_cut()
+            _expand(step.batch_id, plan, chunk)
+    except Nobody:
+        return False
+    return _begin(step, plan)
+
+
+def _begin(step: Step, plan: dict[str, object]) -> bool:
+    store, batch_id = batches.default(), step.batch_id
+    options = plan["options"]
+    assert isinstance(options, dict)
+    now = store.plan(batch_id) or plan
+    accept = options["on_invalid"] == "skip" or now["invalid"] == "0"
+    messages = store.begin(batch_id, accept=accept, stop_after=options["stop_after"])
+    if messages:
+        chord.publish_batch(batch_id, messages)
+        log.info("batch.begun", batch_id=batch_id, shards=len(messages))
+    elif (store.plan(batch_id) or {}).get("status") == "failed":
+        total = int(plan["lines"])  # type: ignore[call-overload]
+        for first in range(1, total + 1, AT_ONCE):
+            store.erase_items([item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, total + 1))])
+    store.drop_lines(batch_id, int(plan["chunks"]))  # type: ignore[call-overload]
+    return True
+
+
+def _expand(batch_id: str, plan: dict[str, object], chunk: int) -> None:
+    store = batches.default()
+    found = _read(store.lines(batch_id, chunk), plan)
+    invalid = [one for one in found if isinstance(one, InvalidItem)]
+    routed = [one for one in found if not isinstance(one, InvalidItem)]
+    items, shards = [_new(batch_id, one, plan) for one in routed], _shards(chunk, routed)
+    capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
+    doubled = store.expand(batch_id, chunk, items, shards, invalid)
+    if doubled:
+        names = {item.n: item.custom_id for item in items}
+        store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
+
+
+def _read(lines: Sequence[str], plan: dict[str, object]) -> list[Routed | InvalidItem]:
+    options = plan["options"]
+    assert isinstance(options, dict)
+    return [_taken(reading.read(line, options["defaults"]), plan) for line in lines]
+
+
+def _taken(item: Item | InvalidItem, plan: dict[str, object]) -> Routed | InvalidItem:
+    if isinstance(item, InvalidItem):
+        return item
+    left_s = float(str(plan["expires_at"])) / 1000 - time.time()
+    asked = item.asked.submission(owner=str(plan["owner"]), key=None, default_expires_in_s=left_s)
+    try:
+        route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+        dispatch.check_size(asked, route)
+        return item, intake.take_in(asked), route
+    except RequestError as error:
+        code = type(error).__name__
+        return InvalidItem(
+            line=item.line, custom_id=item.custom_id, code=_word(code), message=error.message, field=error.field
+        )
+    except Unavailable as error:
+        if left_s > 0:
+            raise Nobody from error
+        return InvalidItem(line=item.line, custom_id=item.custom_id, code="unavailable", message=error.message)
+
+
+def _word(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def _doubled(n: int, custom_id: str) -> InvalidItem:
+    message = f"the custom_id {custom_id!r} is that of an earlier item"
+    return InvalidItem(line=n, custom_id=custom_id, code="duplicate_custom_id", message=message, field="custom_id")
+
+
+def _new(batch_id: str, one: Routed, plan: dict[str, object]) -> NewItem:
+    item, asked, route = one
+    options = plan["options"]
+    assert isinstance(options, dict)
+    fields = record.fields(
+        asked,
+        queue=route.queue,
+        priority=Priority.BATCH,
+        target=route.target,
+        max_tries=options["max_tries"] or settings.get().max_tries,
+    )
+    return NewItem(id=item_id(batch_id, item.line), n=item.line, custom_id=item.custom_id, fields=fields)
+
+
+def _shards(chunk: int, routed: Iterable[Routed]) -> list[NewShard]:
+    by_queue = sorted(routed, key=lambda one: one[2].queue)
+    return [
+        NewShard(name=f"{chunk}-{queue}", queue=queue, numbers=[item.line for item, _, _ in group])
+        for queue, group in groupby(by_queue, key=lambda one: one[2].queue)
+    ]

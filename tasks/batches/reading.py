@@ -1,0 +1,86 @@
+"""Reads one item of a batch: from a line of JSON to a submission, or to what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError
+
+from tasks.domain.batch import InvalidItem
+from tasks.domain.errors import RequestError
+from tasks.schemas import strict_json
+from tasks.schemas.errors import by_field
+from tasks.schemas.strict_json import NotJson
+from tasks.schemas.submission import Asked, SubmissionSchema
+
+LONGEST_CUSTOM_ID = 512
+#: Fields of a job that are the batch's to say.
+BATCH_ONLY = ("idempotency_key", "expires_in_s")
+#: In place of a line that could not be kept: what is wrong with it. No JSON begins with it.
+BROKEN = "\0"
+
+_schema = SubmissionSchema()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An item as it was asked for."""
+
+    line: int
+    custom_id: str
+    asked: Asked
+
+
+def entry(line: int, text: bytes, *, longest: int) -> bytes:
+    """A line as it is kept until it is read."""
+    broken = None
+    if len(text) > longest:
+        broken = f"longer than {longest} bytes"
+    else:
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            broken = f"not UTF-8 at byte {error.start}"
+    return b"%d %s" % (line, f"{BROKEN}{broken}".encode() if broken else text)
+
+
+def read(kept: str, defaults: Mapping[str, Any]) -> Item | InvalidItem:
+    """The item of a kept line. `defaults` are the fields that it may leave out."""
+    number, _, text = kept.partition(" ")
+    line = int(number)
+    if text.startswith(BROKEN):
+        return InvalidItem(line=line, custom_id=None, code="invalid_line", message=text[1:])
+    try:
+        said = strict_json.loads(text.encode())
+    except NotJson as error:
+        return InvalidItem(line=line, custom_id=None, code="invalid_json", message=f"the line is {error}")
+    except RequestError as error:
+        return InvalidItem(line=line, custom_id=None, code="invalid_json", message=error.message, field=error.field)
+    return _item(line, said, defaults)
+
+
+def _item(line: int, said: Any, defaults: Mapping[str, Any]) -> Item | InvalidItem:
+    custom_id = said.pop("custom_id", None) if isinstance(said, dict) else None
+    wrong = _wrong(said, custom_id)
+    if wrong is not None:
+        return InvalidItem(line=line, custom_id=None, code="invalid_item", message=wrong[1], field=wrong[0])
+    try:
+        asked = _schema.load({**defaults, **said})
+    except ValidationError as error:
+        field, sentences = next(iter(by_field({"": error.messages}).items()))
+        message = " ".join(sentences)
+        return InvalidItem(line=line, custom_id=custom_id, code="invalid_item", message=message, field=field or None)
+    return Item(line=line, custom_id=str(custom_id), asked=asked)
+
+
+def _wrong(said: Any, custom_id: Any) -> tuple[str | None, str] | None:
+    if not isinstance(said, dict):
+        return None, "an item is a JSON object"
+    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= LONGEST_CUSTOM_ID:
+        return "custom_id", f"an item needs a custom_id of 1 to {LONGEST_CUSTOM_ID} characters"
+    for name in BATCH_ONLY:
+        if name in said:
+            return name, "is for a batch as a whole"
+    return None

@@ -1,0 +1,63 @@
+"""Moves a step of a batch on: claims it, does it, and says what comes next."""
+
+from __future__ import annotations
+
+import structlog
+
+from tasks import process, publish, settings
+from tasks.batches import conclude, expand, shard
+from tasks.domain.errors import CallCut, Unavailable
+from tasks.process import DRAIN, WorkerProcess
+from tasks.providers.base import Call
+from tasks.store import batches, steps
+from tasks.store.steps import Step
+
+log = structlog.get_logger()
+
+#: A step that found nobody for an item, or broke, is looked at again after this.
+AGAIN_S = 2.0
+#: No step has a deadline: its batch has.
+ENDLESS_S = 10 * 365 * 24 * 3600.0
+
+
+def run(record_id: str, epoch: int) -> None:
+    """Look at a step. Safe to call twice: only the message whose epoch wins the claim does anything."""
+    here = process.here()
+    try:
+        with here.in_flight.looking():
+            if here.draining.is_set():
+                publish.send(steps.default().resend(record_id, epoch))
+                return
+            step = steps.default().claim(record_id, epoch, worker=here.name, lease_s=settings.get().lease_s)
+            if step is not None:
+                _run(here, step)
+    except Unavailable:
+        # Not claimed, or its lease will lapse: either way the sweep finds it.
+        log.warning("step.without_redis", step=record_id)
+
+
+def _run(here: WorkerProcess, step: Step) -> None:
+    handle = Call(request_id=step.job_id, timeout_s=ENDLESS_S)
+    try:
+        with here.in_flight.holding(step, handle):
+            if step.name == "finish":
+                _finish(step)
+            elif (expand if step.name == "expand" else shard).run(step, handle):
+                steps.default().done(step)
+            else:
+                publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+    except CallCut as cut:
+        if cut.why == DRAIN:
+            publish.send(steps.default().again(step) or ())
+    except Unavailable:
+        raise
+    except BaseException as error:
+        log.exception("step.broke", step=step.job_id, error=type(error).__name__)
+        publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+
+
+def _finish(step: Step) -> None:
+    while not conclude.look(step.batch_id):
+        if batches.default().rest(step):
+            return
+    steps.default().done(step)

@@ -1,0 +1,121 @@
+"""A batch: many jobs submitted together, its items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from tasks.domain.job import Status
+
+
+class BatchStatus(StrEnum):
+    """What a client sees of a batch's state."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing changes any more, unless the client asks for another round."""
+        return self in (BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.CANCELLED, BatchStatus.EXPIRED)
+
+
+OnInvalid = Literal["reject", "skip"]
+
+#: How an item can end: the counts of a batch are over these. `invalid` is an item that was never a job.
+ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What a client asks of a batch as a whole.
+
+    `defaults` are fields of a job request that items leave out. `stop_after` is the share of items that may fail before
+    the rest is cancelled: 0.0 stops at the first, None never. `on_complete` is the job request that is run once at the
+    end, its texts filled in with the results.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_invalid: OnInvalid = "reject"
+    stop_after: float | None = None
+    max_tries: int | None = None
+    expires_in_s: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    on_complete: Mapping[str, Any] | None = None
+    idempotency_key: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What the workers need of it."""
+        return {
+            "defaults": dict(self.defaults),
+            "on_invalid": self.on_invalid,
+            "stop_after": self.stop_after,
+            "max_tries": self.max_tries,
+            "on_complete": self.on_complete,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvalidItem:
+    """An item that could not be taken: its line (from 1), its custom_id if it could be read, and why."""
+
+    line: int
+    custom_id: str | None
+    code: str
+    message: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A batch as its owner sees it. Times are aware, UTC.
+
+    `total` counts the lines; `counts` says for each way to end how many items have, `invalid` among them.
+    `settled_per_s` is the measured rate, None while there is none.
+    """
+
+    id: str
+    owner: str
+    status: BatchStatus
+    is_paused: bool
+    created_at: datetime
+    in_progress_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime
+    total: int
+    counts: Mapping[str, int]
+    queued: Mapping[str, int]
+    usage: Mapping[str, int]
+    metadata: Mapping[str, str]
+    round: int
+    settled_per_s: float | None
+    error: Mapping[str, Any] | None
+    on_complete: Mapping[str, Any] | None
+
+    @property
+    def settled(self) -> int:
+        """How many items have ended, those that were invalid included."""
+        return sum(self.counts.values())
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last item has ended at the present rate; None while that cannot be told."""
+        if self.status.is_final:
+            return 0.0
+        if self.status is BatchStatus.VALIDATING or self.is_paused or not self.settled_per_s:
+            return None
+        return max(0, self.total - self.settled) / self.settled_per_s
+
+    @property
+    def eta(self) -> datetime | None:
+        """The moment of that."""
+        return None if self.eta_s is None or self.status.is_final else datetime.now(UTC) + timedelta(seconds=self.eta_s)

@@ -1,0 +1,82 @@
+"""How much of a worker batches may take: what single jobs leave, and a floor, so that they are never starved."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from tasks.domain.job import Priority
+from tasks.providers.base import Call
+
+#: The share of a worker's calls that batches keep when single jobs could fill all of it.
+FLOOR = 0.1
+#: Shards a worker runs side by side: while one waits for its last item the next fill the room.
+SHARDS, SHARD_SHARE = 4, 4
+#: A worker that has run nothing of a batch for so long looks for one first.
+STARVED_S = 2.0
+#: How often who waits for a place looks whether its shard was cut.
+LOOK_S = 0.1
+#: kombu's priorities, first served first.
+SINGLE, BATCH = (0, 3, 6), (int(Priority.BATCH),)
+
+
+class BatchRoom:
+    """Counts the items of batches that run here. `singles` tells how many single jobs do at the moment."""
+
+    def __init__(self, capacity: int, singles: Callable[[], int]) -> None:
+        self._capacity = capacity
+        self._floor = max(1, int(capacity * FLOOR))
+        self._most_shards = max(1, min(SHARDS, capacity // SHARD_SHARE))
+        self._singles = singles
+        self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="item")
+        self.items = 0
+        self.shards = 0
+        self._ran_at = time.monotonic()
+
+    @contextmanager
+    def shard(self) -> Iterator[None]:
+        """Count a shard for as long as the block runs."""
+        with self._changed:
+            self.shards += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.shards -= 1
+            self._ran_at = time.monotonic()
+
+    def enter(self, handle: Call) -> bool:
+        """Wait for a place for one more item, and take it. False when the shard was cut meanwhile."""
+        with self._changed:
+            while self.items >= max(self._floor, self._capacity - self._singles()):
+                if handle.why_cut is not None:
+                    return False
+                self._changed.wait(LOOK_S)
+            if handle.why_cut is not None:
+                return False
+            self.items += 1
+            return True
+
+    def submit(self, run: Callable[[str, int], None], job_id: str, epoch: int) -> Future[None]:
+        """Run an item in the place that was taken for it."""
+        return self._pool.submit(self._run, run, job_id, epoch)
+
+    def order(self) -> Sequence[int]:
+        """The priorities to pop now, the first served first: no shard beyond those there is room for."""
+        if self.shards >= self._most_shards:
+            return SINGLE
+        if not self.shards and not self.items and time.monotonic() - self._ran_at > STARVED_S:
+            return (*BATCH, *SINGLE)
+        return (*SINGLE, *BATCH)
+
+    def _run(self, run: Callable[[str, int], None], job_id: str, epoch: int) -> None:
+        try:
+            run(job_id, epoch)
+        finally:
+            with self._changed:
+                self.items -= 1
+                self._changed.notify()

@@ -1,0 +1,52 @@
+"""A batch's record: from the strings of a Redis hash to the value its owner sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from tasks.domain.batch import ENDS, Batch, BatchStatus
+from tasks.domain.job import from_ms
+
+#: The rate is measured over the items that ended last.
+RATE_OVER = 200
+#: So many have to have ended before a rate means anything.
+RATE_FROM = 5
+
+
+def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], *, now_us: float) -> Batch:
+    """The batch of a record. `latest_us` are the moments at which the last items ended, the latest first."""
+    error = values.get("error_code")
+    return Batch(
+        id=batch_id,
+        owner=values["owner"],
+        status=BatchStatus(values["status"]),
+        is_paused="paused" in values,
+        created_at=from_ms(values["created_at"]),  # type: ignore[arg-type]
+        in_progress_at=from_ms(values.get("in_progress_at")),
+        finished_at=from_ms(values.get("finished_at")),
+        expires_at=from_ms(values["expires_at"]),  # type: ignore[arg-type]
+        total=int(values["total"]),
+        counts={end.value: int(values.get(end.value, 0)) for end in ENDS} | {"invalid": int(values["invalid"])},
+        queued={name[7:]: int(n) for name, n in values.items() if name.startswith("queued ")},
+        usage={name[5:]: int(n) for name, n in values.items() if name.startswith("used ")},
+        metadata=json.loads(values["metadata"]),
+        round=int(values["round"]),
+        settled_per_s=rate(latest_us, now_us),
+        error={"code": error, "message": values["error_message"]} if error else None,
+        on_complete=_last(values),
+    )
+
+
+def rate(latest_us: Sequence[float], now_us: float) -> float | None:
+    """Items per second over the last ones to end; falls while none does. None when too few have."""
+    if len(latest_us) < RATE_FROM:
+        return None
+    return (len(latest_us) - 1) * 1e6 / max(now_us - latest_us[-1], 1.0)
+
+
+def _last(values: Mapping[str, str]) -> dict[str, Any] | None:
+    if cast(dict[str, Any], json.loads(values["options"]))["on_complete"] is None:
+        return None
+    return {"job_id": values.get("last_job")}

@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+-- End a batch, if all of its items are over: by comparison, so whoever comes too early or twice does no harm.
+--   KEYS  batch:{id}
+--   ARGV  batch, has_last (1: a job is to be run over the results first), ttl_s
+--   returns {"gone"} | {"over"} it ended before | {"open", status, paused} items are still to come
+--           | {"expire"} | {"cancel"} the rest is to be ended first
+--           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet | {"ended", status}
+local batch, now = KEYS[1], now_ms()
+local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "stop_at", "last_job")
+if not b.status then return {"gone"} end
+if b.status ~= "in_progress" and b.status ~= "cancelling" and b.status ~= "finalizing" then return {"over"} end
+if tonumber(b.settled) < tonumber(b.valid) then
+  if b.status == "cancelling" then return {"cancel"} end
+  if b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then return {"cancel"} end
+  if tonumber(b.expires_at) <= now then
+    redis.call("HSET", batch, "is_expired", 1)
+    return {"expire"}
+  end
+  return {"open"}
+end
+if ARGV[2] == "1" and b.status ~= "cancelling" then
+  redis.call("HSET", batch, "status", "finalizing")
+  local last = b.last_job and redis.call("HGET", job_key(b.last_job), "status")
+  if not b.last_job then return {"last", ""} end
+  if last == "pending" or last == "processing" then return {"last", b.last_job} end
+end
+local status = "completed"
+if b.status == "cancelling" then
+  status = "cancelled"
+elseif redis.call("HGET", batch, "is_expired") then
+  status = "expired"
+elseif b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then
+  status = "failed"
+  redis.call("HSET", batch, "error_code", "too_many_failures", "error_message", b.failed .. " items failed")
+end
+redis.call("HSET", batch, "status", status, "finished_at", now)
+for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[3]) end
+return {"ended", status}

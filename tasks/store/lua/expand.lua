@@ -1,0 +1,34 @@
+-- with batch
+-- Write the items of one chunk of a batch's lines, and the shards that will carry them. Applied once: a chunk that was
+-- written before changes nothing. Refused by a full Redis: the step is tried again.
+--   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list)
+--   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, request}, …]),
+--         invalid (JSON: [text of each, …]), then for each item: id, custom_id, n, number of its fields * 2, field, value, …
+--   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
+local batch, chunk, now, keep = KEYS[1], tonumber(ARGV[2]), now_ms(), tonumber(ARGV[3])
+local b = fields_of(batch, "status", "expanded", "expires_at", "owner")
+if b.status ~= "validating" then return {"gone"} end
+if tonumber(b.expanded or 0) > chunk then return {"known"} end
+
+local doubled, valid, i = {}, 0, 7
+while i <= #ARGV do
+  local id, name, n, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  if redis.call("HSETNX", KEYS[2], name, n) == 0 and redis.call("HGET", KEYS[2], name) ~= n then
+    doubled[#doubled + 1] = n
+  else
+    redis.call("HSET", job_key(id), "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
+      "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[4],
+      "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 4, i + 3 + count))
+    valid = valid + 1
+  end
+  i = i + 4 + count
+end
+for _, shard in ipairs(cjson.decode(ARGV[5])) do
+  new_step(ARGV[1], shard.name, shard.queue, ARGV[4], now, keep, "step", "shard", "request", shard.request)
+  redis.call("RPUSH", batch .. ":shards", shard.name)
+end
+local invalid = cjson.decode(ARGV[6])
+for _, text in ipairs(invalid) do redis.call("RPUSH", KEYS[3], text) end
+redis.call("HSET", batch, "expanded", chunk + 1)
+redis.call("HINCRBY", batch, "invalid", #invalid + #doubled)
+return {"written", unpack(doubled)}

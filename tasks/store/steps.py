@@ -1,0 +1,89 @@
+"""The steps of a batch: internal records like a job's, moved on by the same scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from redis import Redis
+
+from tasks import settings
+from tasks.store import connection, keys
+from tasks.store.message import Message, messages
+from tasks.store.scripts import Scripts
+
+PREFIX = "step_"
+#: The queue of what is to be done for a batch beside its shards. Every worker serves it.
+QUEUE = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step in hand: `name` is expand, shard or finish; `job_id` is its record's. `fence` is shown at every write."""
+
+    job_id: str
+    fence: int
+    batch_id: str
+    name: str
+    request: Mapping[str, Any]
+    queue: str
+    priority: int
+
+
+def is_step(record_id: str) -> bool:
+    """Whether this is the id of a step, not of a job."""
+    return record_id.startswith(PREFIX)
+
+
+def step_id(batch_id: str, name: str) -> str:
+    """The step of this name; the scripts build the same."""
+    return f"{PREFIX}{batch_id}_{name}"
+
+
+class Steps:
+    """The steps on one Redis. Every method raises Unavailable when Redis is away."""
+
+    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+        self._scripts = Scripts(redis)
+        self._ttl_s = ttl_s
+
+    def claim(self, record_id: str, epoch: int, *, worker: str, lease_s: float) -> Step | None:
+        """Take a step; None when the message is not the right one any more."""
+        args = [record_id, epoch, worker, int(lease_s * 1000)]
+        answer = self._scripts.call("claim_step", [keys.job(record_id)], args)
+        if not answer:
+            return None
+        request = json.loads(answer[3]) if answer[3] else {}
+        return Step(
+            job_id=record_id,
+            fence=int(answer[0]),
+            batch_id=answer[1],
+            name=answer[2],
+            request=request,
+            queue=answer[4],
+            priority=int(answer[5]),
+        )
+
+    def done(self, step: Step) -> bool:
+        """The step is over. False when it is not the caller's any more."""
+        args = [step.job_id, step.fence, "completed", self._ttl_s, "completed", "", ""]
+        return bool(self._scripts.call("settle", [keys.job(step.job_id)], args))
+
+    def again(self, step: Step, *, delay_s: float = 0.0) -> list[Message] | None:
+        """The step is to be looked at again: messages to send, or None when it is not the caller's any more."""
+        args = [step.job_id, step.fence, int(delay_s * 1000), "", 0, "released", "", 0, 0, 1, self._ttl_s]
+        answer = self._scripts.call("put_back", [keys.job(step.job_id)], args)
+        return messages(answer[1:]) if answer else None
+
+    def resend(self, record_id: str, epoch: int) -> list[Message]:
+        """Line a step up again whose message was taken by somebody who will not run it."""
+        return messages(self._scripts.call("resend", [keys.job(record_id)], [record_id, epoch]))
+
+
+@cache
+def default() -> Steps:
+    """The steps on this process' Redis."""
+    return Steps(connection.default(), ttl_s=settings.get().job_ttl_s)

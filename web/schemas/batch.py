@@ -1,0 +1,146 @@
+"""What a client says of a batch as a whole, and what it is told of one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from tasks.domain.batch import Batch, BatchOptions, BatchStatus
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Mode
+from tasks.schemas.fields import Pairs, Real, Text, Whole
+from tasks.schemas.submission import LONGEST_NAME
+from web.schemas.job import TIMES, UsageSchema, rfc3339
+
+CONTINUE, STOP = "continue", "stop"
+EXAMPLE = {
+    "items": [
+        {"custom_id": "greeting", "prompt": "Say hello in one word."},
+        {"custom_id": "farewell", "prompt": "Say goodbye in one word."},
+    ],
+    "defaults": {"max_tokens": 64},
+}
+
+
+class BatchOptionsSchema(Schema):
+    """A batch as a whole: everything beside its items."""
+
+    defaults = fields.Dict(metadata={"description": "Fields of a job that items leave out."})
+    mode = fields.Enum(Mode, by_value=Text, metadata={"description": "The same as `mode` in defaults."})
+    on_invalid = fields.String(
+        validate=validate.OneOf(["reject", "skip"]),
+        load_default="reject",
+        metadata={"description": "reject: all items or none. skip: those that are valid."},
+    )
+    on_item_failure = fields.Raw(
+        load_default=CONTINUE,
+        metadata={"description": 'continue, stop, or {"threshold": 0.1}: the share of items that may fail.'},
+    )
+    max_attempts = Whole(validate=validate.Range(1, 100))
+    expires_in_s = Real(validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False))
+    metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
+    idempotency_key = Text(validate=validate.Length(1, LONGEST_KEY))
+
+    @post_load
+    def build(self, loaded: dict[str, Any], **_: Any) -> BatchOptions:
+        """The options as a value."""
+        defaults = dict(loaded.pop("defaults", {}))
+        if "mode" in loaded:
+            defaults["mode"] = loaded.pop("mode").value
+        for name in ("idempotency_key", "expires_in_s", "custom_id"):
+            if name in defaults:
+                raise ValidationError("Is not a default of items.", f"defaults.{name}")
+        return BatchOptions(
+            defaults=defaults,
+            stop_after=_share(loaded.pop("on_item_failure")),
+            max_tries=loaded.pop("max_attempts", None),
+            **loaded,
+        )
+
+
+def _share(said: Any) -> float | None:
+    if said == CONTINUE:
+        return None
+    if said == STOP:
+        return 0.0
+    share = said.get("threshold") if isinstance(said, dict) and set(said) == {"threshold"} else None
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValidationError('Must be continue, stop, or {"threshold": 0 to 1}.', "on_item_failure")
+    return float(share)
+
+
+class BatchErrorSchema(Schema):
+    """Why a batch did not complete."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class BatchSchema(Schema):
+    """A batch. The counts are over all items, so their sum with `pending` is `total`."""
+
+    id = fields.String(required=True)
+    object = fields.String(required=True, metadata={"const": "batch"})
+    status = fields.Enum(BatchStatus, by_value=True, required=True)
+    paused = fields.Boolean(required=True)
+    created_at = fields.String(required=True, metadata=TIMES)
+    in_progress_at = fields.String(required=True, allow_none=True, metadata=TIMES)
+    finished_at = fields.String(required=True, allow_none=True, metadata=TIMES)
+    expires_at = fields.String(required=True, metadata=TIMES)
+    total = fields.Integer(required=True)
+    counts = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    progress = fields.Float(required=True, metadata={"description": "The share of items that have ended."})
+    eta = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=TIMES | {"description": "When the last item will have ended at the present rate; null: `estimating`."},
+    )
+    estimating = fields.Boolean(required=True)
+    usage = fields.Nested(UsageSchema, required=True, allow_none=True)
+    tokens_per_s = fields.Float(required=True, allow_none=True)
+    queues = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    round = fields.Integer(required=True)
+    metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    error = fields.Nested(BatchErrorSchema, required=True, allow_none=True)
+    links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """See `shown`."""
+        return shown(obj)
+
+
+def shown(batch: Batch) -> dict[str, Any]:
+    """A batch as a client sees it."""
+    own = f"/batches/{batch.id}"
+    open_items = batch.total - batch.settled
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "status": batch.status.value,
+        "paused": batch.is_paused,
+        "created_at": rfc3339(batch.created_at),
+        "in_progress_at": rfc3339(batch.in_progress_at),
+        "finished_at": rfc3339(batch.finished_at),
+        "expires_at": rfc3339(batch.expires_at),
+        "total": batch.total,
+        "counts": {"pending": open_items, **batch.counts},
+        "progress": round(batch.settled / batch.total, 4),
+        "eta": rfc3339(batch.eta),
+        "estimating": batch.eta is None and not batch.status.is_final,
+        "usage": dict(batch.usage) or None,
+        "tokens_per_s": tokens_per_s(batch),
+        "queues": dict(batch.queued),
+        "round": batch.round,
+        "metadata": dict(batch.metadata),
+        "error": batch.error,
+        "links": {"self": own, "cancel": f"{own}/cancel", "results": f"{own}/results", "errors": f"{own}/errors"},
+    }
+
+
+def tokens_per_s(batch: Batch) -> float | None:
+    """Tokens per second since its items were let go; None before."""
+    if batch.in_progress_at is None or not batch.usage:
+        return None
+    until = batch.finished_at or datetime.now(batch.in_progress_at.tzinfo)
+    return round(batch.usage.get("total_tokens", 0) / max((until - batch.in_progress_at).total_seconds(), 0.001), 1)
