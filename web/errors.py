@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
 from tasks.domain.errors import (
+    BatchBusy,
     BatchNotFound,
     BatchTooLarge,
     ConflictingKeys,
@@ -30,6 +31,7 @@ PROBLEM = "application/problem+json"
 REFUSALS: dict[type[RequestError], tuple[int, str]] = {
     JobNotFound: (404, "job-not-found"),
     BatchNotFound: (404, "batch-not-found"),
+    BatchBusy: (409, "batch-busy"),
     BatchTooLarge: (413, "batch-too-large"),
     UnknownModel: (404, "unknown-model"),
     ModelGone: (422, "model-retired"),

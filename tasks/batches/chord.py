@@ -32,5 +32,6 @@ def publish_batch(batch_id: str, shards: Iterable[Message]) -> None:
     )
     try:
         chord(header, body).apply_async(task_id=batch_id, retry=False)
+        log.info("batch.begun", batch_id=batch_id, shards=len(header))
     except (OperationalError, RedisError, OSError) as error:
         log.warning("batch.chord_not_sent", batch_id=batch_id, error=type(error).__name__)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import structlog
 
-from tasks.domain.batch import BatchStatus
-from tasks.store import batches
-from tasks.store.batches import AT_ONCE, item_id
+from tasks.domain.batch import BatchStatus, item_id
+from tasks.store import batch_work
+from tasks.store.steps import AT_ONCE
 
 log = structlog.get_logger()
 
@@ -16,26 +18,39 @@ def look(batch_id: str) -> bool:
 
     By comparison, so it may be called too early, twice at once, and again after a crash in the middle.
     """
-    store = batches.default()
+    store = batch_work.default()
     while True:
         plan = store.plan(batch_id)
         if plan is None:
             return True
-        word, *rest = store.conclude(batch_id, has_last=plan["options"]["on_complete"] is not None)
+        word, *rest = store.conclude(batch_id, has_last=plan.options["on_complete"] is not None)
+        if word == "erase":
+            _erase(batch_id, plan.lines)
+            return True
         if word in ("gone", "over", "ended"):
             if word == "ended":
                 log.info("batch.ended", batch_id=batch_id, status=rest[0])
             return True
         if word == "cancel":
-            _end(batch_id, int(plan["lines"]), BatchStatus.CANCELLED, "the batch was cancelled")
+            _end(batch_id, plan.lines, BatchStatus.CANCELLED, "the batch was cancelled")
         elif word == "expire":
-            _end(batch_id, int(plan["lines"]), BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
+            _end(batch_id, plan.lines, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
         else:
             return False
 
 
+def _erase(batch_id: str, lines: int) -> None:
+    for ids in _items(batch_id, lines):
+        batch_work.default().erase_items(ids)
+    # The record last: until it is gone, whoever finds it goes on here.
+    batch_work.default().erase(batch_id)
+
+
 def _end(batch_id: str, lines: int, status: BatchStatus, why: str) -> None:
-    store = batches.default()
+    for ids in _items(batch_id, lines):
+        batch_work.default().end_items(ids, status=status.value, why=why)
+
+
+def _items(batch_id: str, lines: int) -> Iterator[list[str]]:
     for first in range(1, lines + 1, AT_ONCE):
-        ids = [item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, lines + 1))]
-        store.end_items(ids, status=status.value, why=why)
+        yield [item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, lines + 1))]

@@ -1,15 +1,18 @@
-"""The door for batches: find, list, cancel, read what has come of them. `web` enters here, and by upload.py."""
+"""The door for batches: find, list, cancel, retry, read what has come of them. `web` enters here, and by upload.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tasks import publish
-from tasks.domain.batch import Batch, InvalidItem
+from tasks.domain.batch import Batch, BatchStatus, InvalidItem, item_id
 from tasks.domain.errors import BatchNotFound
 from tasks.domain.job import Job, Status
 from tasks.store import batches, jobs
-from tasks.store.batches import item_id
+from tasks.store.steps import AT_ONCE
+
+#: An item with the custom_id by which its client knows it.
+Named = tuple[str, Job]
 
 
 def find(batch_id: str, owner: str) -> Batch:
@@ -20,6 +23,19 @@ def find(batch_id: str, owner: str) -> Batch:
     return batch
 
 
+def page(owner: str, *, status: BatchStatus | None, limit: int, after: str | None) -> tuple[list[Batch], bool]:
+    """An owner's batches, newest first, from behind `after`; and whether there are more.
+
+    Raises BatchNotFound when there is no batch `after`, and Unavailable.
+    """
+    store, found = batches.default(), list[Batch]()
+    while len(found) <= limit and (ids := store.page(owner, limit=AT_ONCE, after=after)):
+        read = (store.find(batch_id, owner) for batch_id in ids)
+        found += [one for one in read if one is not None and status in (None, one.status)]
+        after = ids[-1]
+    return found[:limit], len(found) > limit
+
+
 def cancel(batch_id: str, owner: str) -> Batch:
     """End what is left of a batch; what is done is kept. Raises BatchNotFound and Unavailable."""
     find(batch_id, owner)
@@ -27,9 +43,42 @@ def cancel(batch_id: str, owner: str) -> Batch:
     return find(batch_id, owner)
 
 
-def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[tuple[str, Job]]:
-    """The items that have ended, in the order in which they did, each with its custom_id; those that did not complete
-    if `failed`, else those that did."""
+def retry(batch_id: str, owner: str) -> Batch:
+    """Run the items of a batch again that ended without an answer. Raises BatchNotFound, BatchBusy, InvalidRequest when
+    there is none, and Unavailable."""
+    find(batch_id, owner)
+    publish.send(batches.default().retry(batch_id))
+    return find(batch_id, owner)
+
+
+def pause(batch_id: str, owner: str, *, paused: bool) -> Batch:
+    """Begin no more items of a batch for a while, or go on. Raises BatchNotFound, BatchBusy and Unavailable."""
+    find(batch_id, owner)
+    publish.send(batches.default().pause(batch_id, paused=paused))
+    return find(batch_id, owner)
+
+
+def erase(batch_id: str, owner: str) -> None:
+    """Erase a batch and its items; what runs is cut. Raises BatchNotFound and Unavailable."""
+    if not batches.default().forget(batch_id, owner):
+        raise BatchNotFound(f"no batch {batch_id}")
+
+
+def items(batch: Batch, *, status: Status | None, limit: int, after: int) -> tuple[list[Named], bool]:
+    """The items behind line `after` that are in this state, in the order of their lines; and whether there are more."""
+    found: list[Named] = []
+    while len(found) <= limit and after < batch.lines:
+        upto = min(after + AT_ONCE, batch.lines)
+        ids = [item_id(batch.id, n) for n in range(after + 1, upto + 1)]
+        read = jobs.default().items(ids, batch.owner)
+        found += [(name, job) for name, job in read if status in (None, job.status)]
+        after = upto
+    return found[:limit], len(found) > limit
+
+
+def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[Named]:
+    """The items that have ended, in the order in which they did; those that did not complete if `failed`, else those
+    that did."""
     store, after = batches.default(), -1.0
     while page := store.settled(batch_id, after):
         after = page[-1][1]

@@ -11,15 +11,15 @@ import structlog
 from tasks import dispatch, intake, routing, settings
 from tasks.batches import chord, reading
 from tasks.batches.reading import Item
-from tasks.domain.batch import InvalidItem
+from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import RequestError, Unavailable
 from tasks.domain.job import Priority, Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
-from tasks.store import batches, capacity, fleet, record
-from tasks.store.batches import AT_ONCE, NewItem, NewShard, item_id
-from tasks.store.steps import Step
+from tasks.store import batch_work, capacity, fleet, record
+from tasks.store.batch_work import NewItem, NewShard, Plan
+from tasks.store.steps import AT_ONCE, Step
 
 log = structlog.get_logger()
 
@@ -35,12 +35,12 @@ def run(step: Step, handle: Call) -> bool:
 
     Safe to run again: each chunk is written once, and everything behind them is done by comparison.
     """
-    store = batches.default()
+    store = batch_work.default()
     plan = store.plan(step.batch_id)
     if plan is None:
         return True
     try:
-        for chunk in range(int(plan.get("expanded", 0)), int(plan["chunks"])):
+        for chunk in range(plan.expanded, plan.chunks):
             handle.raise_if_cut()
             _expand(step.batch_id, plan, chunk)
     except Nobody:
@@ -48,26 +48,21 @@ def run(step: Step, handle: Call) -> bool:
     return _begin(step, plan)
 
 
-def _begin(step: Step, plan: dict[str, object]) -> bool:
-    store, batch_id = batches.default(), step.batch_id
-    options = plan["options"]
-    assert isinstance(options, dict)
+def _begin(step: Step, plan: Plan) -> bool:
+    store, batch_id = batch_work.default(), step.batch_id
     now = store.plan(batch_id) or plan
-    accept = options["on_invalid"] == "skip" or now["invalid"] == "0"
-    messages = store.begin(batch_id, accept=accept, stop_after=options["stop_after"])
+    accept = plan.options["on_invalid"] == "skip" or not now.invalid
+    messages = store.begin(batch_id, accept=accept, stop_after=plan.options["stop_after"])
     if messages:
         chord.publish_batch(batch_id, messages)
-        log.info("batch.begun", batch_id=batch_id, shards=len(messages))
-    elif (store.plan(batch_id) or {}).get("status") == "failed":
-        total = int(plan["lines"])  # type: ignore[call-overload]
-        for first in range(1, total + 1, AT_ONCE):
-            store.erase_items([item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, total + 1))])
-    store.drop_lines(batch_id, int(plan["chunks"]))  # type: ignore[call-overload]
+    elif not accept:
+        for first in range(1, plan.lines + 1, AT_ONCE):
+            store.erase_items([item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, plan.lines + 1))])
     return True
 
 
-def _expand(batch_id: str, plan: dict[str, object], chunk: int) -> None:
-    store = batches.default()
+def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
+    store = batch_work.default()
     found = _read(store.lines(batch_id, chunk), plan)
     invalid = [one for one in found if isinstance(one, InvalidItem)]
     routed = [one for one in found if not isinstance(one, InvalidItem)]
@@ -79,17 +74,15 @@ def _expand(batch_id: str, plan: dict[str, object], chunk: int) -> None:
         store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
 
 
-def _read(lines: Sequence[str], plan: dict[str, object]) -> list[Routed | InvalidItem]:
-    options = plan["options"]
-    assert isinstance(options, dict)
-    return [_taken(reading.read(line, options["defaults"]), plan) for line in lines]
+def _read(lines: Sequence[str], plan: Plan) -> list[Routed | InvalidItem]:
+    return [_taken(reading.read(line, plan.options["defaults"]), plan) for line in lines]
 
 
-def _taken(item: Item | InvalidItem, plan: dict[str, object]) -> Routed | InvalidItem:
+def _taken(item: Item | InvalidItem, plan: Plan) -> Routed | InvalidItem:
     if isinstance(item, InvalidItem):
         return item
-    left_s = float(str(plan["expires_at"])) / 1000 - time.time()
-    asked = item.asked.submission(owner=str(plan["owner"]), key=None, default_expires_in_s=left_s)
+    left_s = plan.expires_at_s - time.time()
+    asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
         route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
         dispatch.check_size(asked, route)
@@ -114,16 +107,14 @@ def _doubled(n: int, custom_id: str) -> InvalidItem:
     return InvalidItem(line=n, custom_id=custom_id, code="duplicate_custom_id", message=message, field="custom_id")
 
 
-def _new(batch_id: str, one: Routed, plan: dict[str, object]) -> NewItem:
+def _new(batch_id: str, one: Routed, plan: Plan) -> NewItem:
     item, asked, route = one
-    options = plan["options"]
-    assert isinstance(options, dict)
     fields = record.fields(
         asked,
         queue=route.queue,
         priority=Priority.BATCH,
         target=route.target,
-        max_tries=options["max_tries"] or settings.get().max_tries,
+        max_tries=plan.options["max_tries"] or settings.get().max_tries,
     )
     return NewItem(id=item_id(batch_id, item.line), n=item.line, custom_id=item.custom_id, fields=fields)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import Future, wait
 
 from tasks import execution, process
+from tasks.domain.batch import item_id
 from tasks.providers.base import Call
-from tasks.store import batches
-from tasks.store.batches import item_id
+from tasks.store import batch_work
 from tasks.store.steps import Step
 
 
@@ -20,10 +20,10 @@ def run(step: Step, handle: Call) -> bool:
     room = process.here().batch_room
     running: list[Future[None]] = []
     with room.shard():
-        for job_id in batches.default().unclaimed(ids):
+        for job_id, epoch in batch_work.default().unclaimed(ids):
             if not room.enter(handle):
                 break
-            running.append(room.submit(execution.run, job_id, 0))
+            running.append(room.submit(execution.run, job_id, epoch))
         wait(running)
     handle.raise_if_cut()
-    return not batches.default().unclaimed(ids)
+    return not batch_work.default().unclaimed(ids)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from tasks import process, publish, settings
-from tasks.batches import conclude, expand, shard
+from tasks.batches import again, conclude, expand, shard
 from tasks.domain.errors import CallCut, Unavailable
 from tasks.process import DRAIN, WorkerProcess
 from tasks.providers.base import Call
-from tasks.store import batches, steps
+from tasks.store import batch_work, steps
 from tasks.store.steps import Step
 
 log = structlog.get_logger()
 
 #: A step that found nobody for an item, or broke, is looked at again after this.
 AGAIN_S = 2.0
+#: What is over once it has been done; the last step is not: it looks until the batch has ended.
+STEPS: dict[str, Callable[[Step, Call], bool]] = {"expand": expand.run, "retry": again.run, "shard": shard.run}
 #: No step has a deadline: its batch has.
 ENDLESS_S = 10 * 365 * 24 * 3600.0
 
@@ -42,7 +46,7 @@ def _run(here: WorkerProcess, step: Step) -> None:
         with here.in_flight.holding(step, handle):
             if step.name == "finish":
                 _finish(step)
-            elif (expand if step.name == "expand" else shard).run(step, handle):
+            elif STEPS[step.name](step, handle):
                 steps.default().done(step)
             else:
                 publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
@@ -58,6 +62,6 @@ def _run(here: WorkerProcess, step: Step) -> None:
 
 def _finish(step: Step) -> None:
     while not conclude.look(step.batch_id):
-        if batches.default().rest(step):
+        if batch_work.default().rest(step):
             return
     steps.default().done(step)

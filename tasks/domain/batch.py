@@ -35,6 +35,11 @@ OnInvalid = Literal["reject", "skip"]
 ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 
 
+def item_id(batch_id: str, line: int) -> str:
+    """The job of a line: derived, so that reading a batch twice makes nothing twice."""
+    return f"job_{batch_id.removeprefix('batch_')}-{line}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
     """What a client asks of a batch as a whole.
@@ -79,7 +84,8 @@ class InvalidItem:
 class Batch:
     """A batch as its owner sees it. Times are aware, UTC.
 
-    `total` counts the lines; `counts` says for each way to end how many items have, `invalid` among them.
+    `total` counts the items, `lines` is the number of the last line; `counts` says for each way to end how many items
+    have, `invalid` among them.
     `settled_per_s` is the measured rate, None while there is none.
     """
 
@@ -92,6 +98,7 @@ class Batch:
     finished_at: datetime | None
     expires_at: datetime
     total: int
+    lines: int
     counts: Mapping[str, int]
     queued: Mapping[str, int]
     usage: Mapping[str, int]

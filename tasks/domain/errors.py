@@ -3,7 +3,7 @@
 TandemError
   RequestError                 the caller can fix it         → 4xx, never retried
     InvalidRequest ConflictingKeys JobNotFound BatchNotFound UnknownModel ModelGone
-    IdempotencyMismatch BatchTooLarge
+    IdempotencyMismatch BatchTooLarge BatchBusy
   Unavailable(retry_after_s)   nothing here can take it now  → 503
   ProviderError                a call gave no answer         → provider_errors.py says what follows
   CallCut                      we ended the call ourselves   → whoever cut it knows what follows
@@ -47,6 +47,10 @@ class BatchNotFound(RequestError):
 
 class BatchTooLarge(RequestError):
     """More items, or more bytes, than one batch may have."""
+
+
+class BatchBusy(RequestError):
+    """The batch is not in a state in which this can be done."""
 
 
 class UnknownModel(RequestError):

@@ -28,6 +28,7 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         finished_at=from_ms(values.get("finished_at")),
         expires_at=from_ms(values["expires_at"]),  # type: ignore[arg-type]
         total=int(values["total"]),
+        lines=int(values["lines"]),
         counts={end.value: int(values.get(end.value, 0)) for end in ENDS} | {"invalid": int(values["invalid"])},
         queued={name[7:]: int(n) for name, n in values.items() if name.startswith("queued ")},
         usage={name[5:]: int(n) for name, n in values.items() if name.startswith("used ")},

@@ -11,6 +11,7 @@ from typing import Any
 from redis import Redis
 
 from tasks import settings
+from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.store import connection, keys
 from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts
@@ -18,6 +19,10 @@ from tasks.store.scripts import Scripts
 PREFIX = "step_"
 #: The queue of what is to be done for a batch beside its shards. Every worker serves it.
 QUEUE = "batch"
+#: A step outlives its batch's deadline, at which it has to end what is left.
+KEEP_S = 2 * LONGEST_EXPIRES_IN_S
+#: Items that one script looks at: a few milliseconds.
+AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,8 +49,8 @@ class Batches(MethodView):
         Items are read as they come, and looked at behind the answer.
         """
         here = settings.get()
-        # Werkzeug's own limit is that of a single job; what a batch may have is counted as it comes.
-        request.max_content_length = None
+        # The limit of a single job does not count here. Items are counted as they come; this is for all around them.
+        request.max_content_length = 2 * here.batch_bytes
         with Upload(owner()) as upload:
             said, last_line = batch_body.read(request, upload.add, longest=here.max_body_bytes)
             try:

@@ -18,7 +18,7 @@ if idem ~= "" then
 end
 local now = now_ms()
 redis.call("HSET", KEYS[1], "status", "validating", "created_at", now, "expires_at", now + tonumber(ARGV[4]),
-  "invalid", 0, "settled", 0, "round", 1, unpack(ARGV, 10))
+  "expires_in_ms", ARGV[4], "invalid", 0, "settled", 0, "round", 1, unpack(ARGV, 10))
 redis.call("ZADD", KEYS[3], now_us(), id)
 redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
 local key = new_step(id, "expand", ARGV[7], ARGV[8], now, tonumber(ARGV[6]), "step", "expand")

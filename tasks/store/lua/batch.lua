@@ -14,3 +14,15 @@ local function new_step(batch, name, queue, priority, now, keep_ms, ...)
     "queue", queue, "priority", priority, "created_at", now, "expires_at", now + keep_ms, ...)
   return key
 end
+
+-- The shards of a batch that is over are not needed any more, whatever state they are in.
+local function drop_shards(batch)
+  local key = batch_key(batch) .. ":shards"
+  for _, name in ipairs(redis.call("LRANGE", key, 0, -1)) do
+    local id = step_id(batch, name)
+    leave_lines(id, job_key(id))
+    redis.call("ZREM", "tandem:due", id)
+    redis.call("DEL", job_key(id))
+  end
+  redis.call("DEL", key)
+end

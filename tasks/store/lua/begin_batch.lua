@@ -14,12 +14,13 @@ redis.call("DEL", batch .. ":names")
 if ARGV[5] == "0" then
   redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
-  for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end
+  drop_shards(ARGV[1])
+for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end
   return {"rejected"}
 end
 redis.call("HSET", batch, "status", b.cancel_wanted and "cancelling" or "in_progress", "in_progress_at", now, "valid", valid)
 if ARGV[6] ~= "" then redis.call("HSET", batch, "stop_at", math.floor(valid * tonumber(ARGV[6])) + 1) end
-new_step(ARGV[1], "finish", ARGV[3], ARGV[4], now, tonumber(ARGV[2]), "step", "finish")
+redis.call("PERSIST", new_step(ARGV[1], "finish", ARGV[3], ARGV[4], now, tonumber(ARGV[2]), "step", "finish"))
 watch_step(step_id(ARGV[1], "finish"), valid > 0 and not b.cancel_wanted and b.expires_at or now)
 local send = {"begun"}
 if b.cancel_wanted then return send end
@@ -27,5 +28,4 @@ for _, name in ipairs(redis.call("LRANGE", batch .. ":shards", 0, -1)) do
   local id = step_id(ARGV[1], name)
   for _, part in ipairs(enqueue(id, job_key(id), now)) do send[#send + 1] = part end
 end
-redis.call("DEL", batch .. ":shards")
 return send

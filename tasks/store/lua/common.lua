@@ -133,9 +133,12 @@ local function count_item(key, now, status)
   local batch = j.batch and batch_key(j.batch)
   if not batch or redis.call("EXISTS", batch) == 0 then return end
   local ended = redis.call("HINCRBY", batch, status, 1)
-  redis.call("ZADD", batch .. ":settled", now_us(), j.line)
   local settled = redis.call("HINCRBY", batch, "settled", 1)
-  local b = fields_of(batch, "valid", "stop_at")
+  local b = fields_of(batch, "valid", "stop_at", "settled_us")
+  -- No two alike, so that pages of them have an end: time stands still in a script.
+  local at = math.max(now_us(), tonumber(b.settled_us or 0) + 1)
+  redis.call("HSET", batch, "settled_us", string.format("%.0f", at))
+  redis.call("ZADD", batch .. ":settled", at, j.line)
   local finish = step_id(j.batch, "finish")
   if settled >= tonumber(b.valid) or (status == "failed" and b.stop_at and ended >= tonumber(b.stop_at)) then
     -- One that runs right now looks again by itself.

@@ -1,13 +1,19 @@
 #!lua flags=allow-oom
+-- with batch
 -- End a batch, if all of its items are over: by comparison, so whoever comes too early or twice does no harm.
 --   KEYS  batch:{id}
 --   ARGV  batch, has_last (1: a job is to be run over the results first), ttl_s
---   returns {"gone"} | {"over"} it ended before | {"open", status, paused} items are still to come
+--   returns {"gone"} | {"erase"} it is over, and is to be erased
+--           | {"over"} it ended before | {"open", status, paused} items are still to come
 --           | {"expire"} | {"cancel"} the rest is to be ended first
 --           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet | {"ended", status}
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "stop_at", "last_job")
 if not b.status then return {"gone"} end
+if b.status ~= "validating" and redis.call("HGET", batch, "erase") and tonumber(b.settled) >= tonumber(b.valid or 0) then
+  drop_shards(ARGV[1])
+  return {"erase"}
+end
 if b.status ~= "in_progress" and b.status ~= "cancelling" and b.status ~= "finalizing" then return {"over"} end
 if tonumber(b.settled) < tonumber(b.valid) then
   if b.status == "cancelling" then return {"cancel"} end
@@ -34,5 +40,6 @@ elseif b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then
   redis.call("HSET", batch, "error_code", "too_many_failures", "error_message", b.failed .. " items failed")
 end
 redis.call("HSET", batch, "status", status, "finished_at", now)
+drop_shards(ARGV[1])
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[3]) end
 return {"ended", status}

@@ -1,7 +1,7 @@
 -- with batch
 -- Write the items of one chunk of a batch's lines, and the shards that will carry them. Applied once: a chunk that was
 -- written before changes nothing. Refused by a full Redis: the step is tried again.
---   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list)
+--   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines)
 --   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, request}, …]),
 --         invalid (JSON: [text of each, …]), then for each item: id, custom_id, n, number of its fields * 2, field, value, …
 --   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
@@ -29,6 +29,7 @@ for _, shard in ipairs(cjson.decode(ARGV[5])) do
 end
 local invalid = cjson.decode(ARGV[6])
 for _, text in ipairs(invalid) do redis.call("RPUSH", KEYS[3], text) end
+redis.call("DEL", KEYS[4])
 redis.call("HSET", batch, "expanded", chunk + 1)
 redis.call("HINCRBY", batch, "invalid", #invalid + #doubled)
 return {"written", unpack(doubled)}

@@ -1,0 +1,26 @@
+"""The first step of a further round: puts back the items that ended without an answer, and lets them go."""
+
+from __future__ import annotations
+
+from tasks.batches import chord
+from tasks.domain.batch import item_id
+from tasks.providers.base import Call
+from tasks.store import batch_work
+from tasks.store.steps import AT_ONCE, Step
+
+
+def run(step: Step, handle: Call) -> bool:
+    """Go through all items once. Safe to run again: each chunk of them is put back once."""
+    store, batch_id = batch_work.default(), step.batch_id
+    plan = store.plan(batch_id)
+    if plan is None:
+        return True
+    for chunk in range(plan.expanded, -(-plan.lines // AT_ONCE)):
+        handle.raise_if_cut()
+        first = chunk * AT_ONCE + 1
+        ids = [item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, plan.lines + 1))]
+        store.reset_items(batch_id, chunk, ids)
+    messages = store.begin(batch_id, accept=True, stop_after=plan.options["stop_after"])
+    if messages:
+        chord.publish_batch(batch_id, messages)
+    return True

@@ -1,0 +1,174 @@
+"""The records of batches, as workers deal with them: read the lines, write the items, begin, end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from redis import Redis
+
+from tasks import settings
+from tasks.domain.batch import InvalidItem
+from tasks.domain.job import Priority
+from tasks.store import connection, keys, steps
+from tasks.store.message import Message, messages
+from tasks.store.scripts import Scripts, renamed
+from tasks.store.steps import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewItem:
+    """An item to write: `n` is the number of its line, from 1; `fields` its record as strings."""
+
+    id: str
+    n: int
+    custom_id: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewShard:
+    """A run of items that one message carries."""
+
+    name: str
+    queue: str
+    numbers: Sequence[int]
+
+
+#: The fields of a record that a plan is made of.
+PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "expires_at", "options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
+    which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them."""
+
+    status: str
+    owner: str
+    lines: int
+    chunks: int
+    expanded: int
+    invalid: int
+    expires_at_s: float
+    options: Mapping[str, Any]
+
+
+class BatchWork:
+    """What is to be done for the batches on one Redis. Every method raises Unavailable when Redis is away or full."""
+
+    def __init__(self, redis: Redis, *, ttl_s: int) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis)
+        self._ttl_s = ttl_s
+
+    def plan(self, batch_id: str) -> Plan | None:
+        """What workers need to know of a batch; None when it is gone."""
+        with renamed():
+            said = cast(list[str | None], self._redis.hmget(keys.batch(batch_id), PLAN))
+        values = {name: value or "0" for name, value in zip(PLAN, said, strict=True)}
+        if said[0] is None:
+            return None
+        return Plan(
+            status=values["status"],
+            owner=values["owner"],
+            lines=int(values["lines"]),
+            chunks=int(values["chunks"]),
+            expanded=int(values["expanded"]),
+            invalid=int(values["invalid"]),
+            expires_at_s=float(values["expires_at"]) / 1000,
+            options=json.loads(values["options"]),
+        )
+
+    def lines(self, batch_id: str, number: int) -> list[str]:
+        """The lines of one chunk, each behind its number and a blank."""
+        with renamed():
+            return cast(list[str], self._redis.lrange(keys.chunk(batch_id, number), 0, -1))
+
+    def expand(
+        self,
+        batch_id: str,
+        chunk: int,
+        items: Iterable[NewItem],
+        shards: Iterable[NewShard],
+        invalid: Iterable[InvalidItem],
+    ) -> list[int] | None:
+        """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
+        flat: list[Any] = []
+        for item in items:
+            pairs = [part for pair in item.fields.items() for part in pair]
+            flat += [item.id, item.custom_id, item.n, len(pairs), *pairs]
+        carriers = [
+            {"name": s.name, "queue": s.queue, "request": json.dumps({"numbers": list(s.numbers)})} for s in shards
+        ]
+        args = [batch_id, chunk, steps.KEEP_S * 1000, int(Priority.BATCH), json.dumps(carriers)]
+        texts = json.dumps([json.dumps(vars(one)) for one in invalid])
+        names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
+        names.append(keys.chunk(batch_id, chunk))
+        answer = self._scripts.call("expand", names, [*args, texts, *flat])
+        return None if answer[0] == "gone" else [int(n) for n in answer[1:]]
+
+    def note_invalid(self, batch_id: str, invalid: Sequence[InvalidItem]) -> None:
+        """Keep what is wrong with items that are counted as invalid already."""
+        with renamed():
+            self._redis.rpush(keys.invalid_items(batch_id), *(json.dumps(vars(one)) for one in invalid))
+
+    def begin(self, batch_id: str, *, accept: bool, stop_after: float | None) -> list[Message]:
+        """Let the shards of a batch go, or end it as not valid. Returns the messages to send."""
+        share = "" if stop_after is None else stop_after
+        args = [batch_id, steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE), int(accept), share, self._ttl_s]
+        answer = self._scripts.call("begin_batch", [keys.batch(batch_id)], args)
+        return messages(answer[1:]) if answer[0] == "begun" else []
+
+    def conclude(self, batch_id: str, *, has_last: bool) -> list[str]:
+        """End the batch if it is over; the words of conclude.lua."""
+        args = [batch_id, int(has_last), self._ttl_s]
+        return [str(word) for word in self._scripts.call("conclude", [keys.batch(batch_id)], args)]
+
+    def rest(self, step: Step, *, delay_s: float = 0.0) -> bool:
+        """Let the last step of a batch rest, until an item's end wakes it. False when it is wanted again at once."""
+        args = [step.job_id, step.fence, int(delay_s * 1000)]
+        return int(self._scripts.call("rest_batch", [keys.batch(step.batch_id), keys.job(step.job_id)], args)) != 2
+
+    def set_last(self, batch_id: str, job_id: str) -> None:
+        """Say which job runs over the results."""
+        with renamed():
+            self._redis.hset(keys.batch(batch_id), "last_job", job_id)
+
+    def erase_items(self, ids: Sequence[str]) -> None:
+        """Erase items that were never let go."""
+        with renamed():
+            self._redis.delete(*map(keys.job, ids))
+
+    def end_items(self, ids: Sequence[str], *, status: str, why: str) -> int:
+        """End those of some items that are not over; how many."""
+        return int(self._scripts.call("end_items", [], [status, why, self._ttl_s, *ids]))
+
+    def reset_items(self, batch_id: str, chunk: int, ids: Sequence[str]) -> int:
+        """Put those of a chunk's items back that ended without an answer; how many."""
+        args = [batch_id, chunk, steps.KEEP_S * 1000, int(Priority.BATCH), *ids]
+        return int(self._scripts.call("reset_items", [keys.batch(batch_id)], args))
+
+    def erase(self, batch_id: str) -> None:
+        """Erase the record of a batch whose items are gone."""
+        with renamed():
+            self._redis.delete(keys.invalid_items(batch_id), keys.settled_items(batch_id), keys.item_names(batch_id))
+            self._redis.delete(keys.batch(batch_id))
+
+    def unclaimed(self, ids: Sequence[str]) -> list[tuple[str, int]]:
+        """Those of some items that their shard has still to run, each with its epoch."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hmget(keys.job(job_id), "phase", "epoch")
+            rows = pipe.execute()
+        return [(i, int(epoch)) for i, (phase, epoch) in zip(ids, rows, strict=True) if phase == "shard"]
+
+
+@cache
+def default() -> BatchWork:
+    """The same on this process' Redis."""
+    return BatchWork(connection.default(), ttl_s=settings.get().job_ttl_s)

@@ -1,0 +1,21 @@
+-- with batch
+-- Begin another round of a batch that is over: its step `retry` puts back what ended without an answer.
+--   KEYS  batch:{id}
+--   ARGV  batch, step_keep_ms, queue, priority
+--   returns {"gone"} | {"busy", status} it is not over | {"nothing"} all items have their answer
+--           | {"begun", id, epoch, queue, priority}: the message of the step
+local batch, now = KEYS[1], now_ms()
+local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_in_ms", "error_code")
+if not b.status then return {"gone"} end
+if b.status ~= "completed" and b.status ~= "failed" and b.status ~= "cancelled" and b.status ~= "expired" then
+  return {"busy", b.status}
+end
+if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
+redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms))
+redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "is_expired", "last_job",
+  "stop_at", "paused", "cancel_wanted")
+for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("PERSIST", batch .. kept) end
+redis.call("DEL", batch .. ":shards")
+local name = "retry-" .. redis.call("HINCRBY", batch, "round", 1)
+local key = new_step(ARGV[1], name, ARGV[3], ARGV[4], now, tonumber(ARGV[2]), "step", "retry")
+return {"begun", unpack(enqueue(step_id(ARGV[1], name), key, now))}
