@@ -18,6 +18,7 @@ WHY = {
     400: "Not JSON, or two different idempotency keys",
     401: "No valid API key",
     404: "No such job or batch of yours, or its record has expired; or no such model",
+    409: "Not in the state that it has",
     413: "The body is too large",
     415: "The body is not application/json in UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",
@@ -38,6 +39,7 @@ HEADERS = {
     "Retry-After": "When to ask again, in seconds; absent once the job is over",
     "Preference-Applied": "The job ended within the seconds asked for",
     "Idempotency-Replayed": "`true`: this key was used before, and this is the job of that time",
+    "Tandem-Incomplete": "`true` while items are still to come",
     "WWW-Authenticate": "Which kind of key is asked for",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.batches import chord
-from tasks.domain.batch import item_id
+from tasks.domain.batch import item_pages
 from tasks.providers.base import Call
 from tasks.store import batch_work
 from tasks.store.steps import AT_ONCE, Step
@@ -15,11 +15,10 @@ def run(step: Step, handle: Call) -> bool:
     plan = store.plan(batch_id)
     if plan is None:
         return True
-    for chunk in range(plan.expanded, -(-plan.lines // AT_ONCE)):
+    for chunk, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
         handle.raise_if_cut()
-        first = chunk * AT_ONCE + 1
-        ids = [item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, plan.lines + 1))]
-        store.reset_items(batch_id, chunk, ids)
+        if chunk >= plan.expanded:
+            store.reset_items(batch_id, chunk, ids)
     messages = store.begin(batch_id, accept=True, stop_after=plan.options["stop_after"])
     if messages:
         chord.publish_batch(batch_id, messages)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import structlog
 
-from tasks.domain.batch import BatchStatus, item_id
+from tasks.domain.batch import BatchStatus, item_pages
 from tasks.store import batch_work
 from tasks.store.steps import AT_ONCE
 
@@ -40,17 +38,12 @@ def look(batch_id: str) -> bool:
 
 
 def _erase(batch_id: str, lines: int) -> None:
-    for ids in _items(batch_id, lines):
+    for ids in item_pages(batch_id, lines, AT_ONCE):
         batch_work.default().erase_items(ids)
     # The record last: until it is gone, whoever finds it goes on here.
     batch_work.default().erase(batch_id)
 
 
 def _end(batch_id: str, lines: int, status: BatchStatus, why: str) -> None:
-    for ids in _items(batch_id, lines):
+    for ids in item_pages(batch_id, lines, AT_ONCE):
         batch_work.default().end_items(ids, status=status.value, why=why)
-
-
-def _items(batch_id: str, lines: int) -> Iterator[list[str]]:
-    for first in range(1, lines + 1, AT_ONCE):
-        yield [item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, lines + 1))]

@@ -11,7 +11,7 @@ import structlog
 from tasks import dispatch, intake, routing, settings
 from tasks.batches import chord, reading
 from tasks.batches.reading import Item
-from tasks.domain.batch import InvalidItem, item_id
+from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
 from tasks.domain.job import Priority, Submission
 from tasks.needs import Needs
@@ -56,8 +56,8 @@ def _begin(step: Step, plan: Plan) -> bool:
     if messages:
         chord.publish_batch(batch_id, messages)
     elif not accept:
-        for first in range(1, plan.lines + 1, AT_ONCE):
-            store.erase_items([item_id(batch_id, n) for n in range(first, min(first + AT_ONCE, plan.lines + 1))])
+        for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+            store.erase_items(ids)
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -38,6 +38,12 @@ ENDS = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 def item_id(batch_id: str, line: int) -> str:
     """The job of a line: derived, so that reading a batch twice makes nothing twice."""
     return f"job_{batch_id.removeprefix('batch_')}-{line}"
+
+
+def item_pages(batch_id: str, lines: int, size: int) -> Iterator[list[str]]:
+    """The jobs of all lines, `size` at a time."""
+    for first in range(1, lines + 1, size):
+        yield [item_id(batch_id, line) for line in range(first, min(first + size, lines + 1))]
 
 
 @dataclass(frozen=True, kw_only=True)

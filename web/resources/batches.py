@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, request, stream_with_context
+from flask import Response, request
 from flask.views import MethodView
 from marshmallow import ValidationError
 
 from tasks import settings
 from tasks.batches import door
 from tasks.batches.upload import Upload
-from tasks.domain.batch import Batch, InvalidItem
+from tasks.domain.batch import Batch
 from tasks.domain.errors import InvalidRequest
-from tasks.domain.job import Job
 from tasks.schemas.errors import by_field
 from web import batch_body, idempotency
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
 from web.idempotency import REPLAYED
-from web.schemas.batch import BatchOptionsSchema, BatchSchema
-from web.schemas.job import shown
+from web.resources.jobs import nothing
+from web.schemas.batch import BatchesSchema, BatchListSchema, BatchOptionsSchema, BatchSchema, Page
 
 blp = Blueprint("batches", __name__, url_prefix="/batches", description="Batches: many jobs submitted together")
-
-NDJSON = "application/x-ndjson"
-#: `true` while items are still to come.
-INCOMPLETE = "Tandem-Incomplete"
 
 _options = BatchOptionsSchema()
 
@@ -63,6 +56,14 @@ class Batches(MethodView):
         headers = {"Location": f"/batches/{batch_id}"} | ({REPLAYED: "true"} if replayed else {})
         return door.find(batch_id, owner()), 202, headers
 
+    @blp.arguments(BatchesSchema, location="query")
+    @blp.response(200, BatchListSchema)
+    @blp.refuses(401, 404, 422, 503)
+    def get(self, asked: dict[str, Any]) -> Page:
+        """List batches, newest first"""
+        found, has_more = door.page(owner(), **asked)
+        return Page(found=found, has_more=has_more)
+
 
 @blp.route("/<batch_id>")
 class BatchById(MethodView):
@@ -75,6 +76,16 @@ class BatchById(MethodView):
     def get(self, batch_id: str) -> Batch:
         """Ask after a batch"""
         return door.find(batch_id, owner())
+
+    @blp.response(204)
+    @blp.refuses(401, 404, 503)
+    def delete(self, batch_id: str) -> Response:
+        """Erase a batch and its items
+
+        What runs is cut. The batch is out of sight at once, its items within seconds.
+        """
+        door.erase(batch_id, owner())
+        return nothing()
 
 
 @blp.route("/<batch_id>/cancel")
@@ -93,62 +104,46 @@ class Cancellation(MethodView):
         return door.cancel(batch_id, owner())
 
 
-@blp.route("/<batch_id>/results")
-class Results(MethodView):
-    """What has come of a batch so far."""
+@blp.route("/<batch_id>/retry")
+class Retry(MethodView):
+    """Another round."""
 
     decorators = [auth.login_required]
 
-    @blp.response(200, description="Items that have completed, one a line, in the order in which they did")
-    @blp.refuses(401, 404, 503)
-    def get(self, batch_id: str) -> Response:
-        """Read the results
+    @blp.response(202, BatchSchema, description="The round has begun")
+    @blp.refuses(401, 404, 409, 422, 503)
+    def post(self, batch_id: str) -> tuple[Batch, int]:
+        """Run again what has no answer
 
-        Also while the batch runs: then the header Tandem-Incomplete says so.
+        Items that failed, expired or were cancelled, as a new round of the same batch. What is done is kept.
         """
-        return _stream(batch_id, failed=False)
+        return door.retry(batch_id, owner()), 202
 
 
-@blp.route("/<batch_id>/errors")
-class Errors(MethodView):
-    """What has gone wrong in a batch so far."""
+@blp.route("/<batch_id>/pause")
+class Pause(MethodView):
+    """A rest."""
 
     decorators = [auth.login_required]
 
-    @blp.response(200, description="Items that were not valid or did not complete, one a line")
-    @blp.refuses(401, 404, 503)
-    def get(self, batch_id: str) -> Response:
-        """Read the errors"""
-        return _stream(batch_id, failed=True)
+    @blp.response(200, BatchSchema)
+    @blp.refuses(401, 404, 409, 503)
+    def post(self, batch_id: str) -> Batch:
+        """Begin no more items for a while
+
+        Calls that run come to their end. The deadline stays as it is.
+        """
+        return door.pause(batch_id, owner(), paused=True)
 
 
-def _stream(batch_id: str, *, failed: bool) -> Response:
-    found = door.find(batch_id, owner())
-    headers = {} if found.status.is_final else {INCOMPLETE: "true"}
-    lines = stream_with_context(_lines(batch_id, owner(), failed=failed))
-    return Response(lines, headers=headers, content_type=NDJSON)
+@blp.route("/<batch_id>/resume")
+class Resume(MethodView):
+    """The end of it."""
 
+    decorators = [auth.login_required]
 
-def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[str]:
-    if failed:
-        for invalid in door.invalid(batch_id):
-            yield _line(_refused(invalid))
-    for custom_id, job in door.ended(batch_id, whose, failed=failed):
-        yield _line(_outcome(custom_id, job))
-
-
-def _outcome(custom_id: str, job: Job) -> dict[str, Any]:
-    said = shown(job)
-    return {
-        "custom_id": custom_id,
-        **{name: said[name] for name in ("id", "status", "model", "result", "usage", "error")},
-    }
-
-
-def _refused(invalid: InvalidItem) -> dict[str, Any]:
-    error = {"code": invalid.code, "message": invalid.message, "field": invalid.field}
-    return {"custom_id": invalid.custom_id, "id": None, "status": "invalid", "line": invalid.line, "error": error}
-
-
-def _line(said: dict[str, Any]) -> str:
-    return json.dumps(said, ensure_ascii=False) + "\n"
+    @blp.response(200, BatchSchema)
+    @blp.refuses(401, 404, 409, 503)
+    def post(self, batch_id: str) -> Batch:
+        """Go on with a batch that was paused"""
+        return door.pause(batch_id, owner(), paused=False)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from tasks.domain.batch import Batch, BatchOptions, BatchStatus
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Mode
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Job, Mode, Status
 from tasks.schemas.fields import Pairs, Real, Text, Whole
 from tasks.schemas.submission import LONGEST_NAME
-from web.schemas.job import TIMES, UsageSchema, rfc3339
+from web.schemas.job import TIMES, JobSchema, UsageSchema, rfc3339
+from web.schemas.job import shown as job_shown
 
 CONTINUE, STOP = "continue", "stop"
 EXAMPLE = {
@@ -144,3 +147,65 @@ def tokens_per_s(batch: Batch) -> float | None:
         return None
     until = batch.finished_at or datetime.now(batch.in_progress_at.tzinfo)
     return round(batch.usage.get("total_tokens", 0) / max((until - batch.in_progress_at).total_seconds(), 0.001), 1)
+
+
+class BatchesSchema(Schema):
+    """Which batches, and how many at once."""
+
+    status = fields.Enum(BatchStatus, by_value=Text, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
+    after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some batches or items, and whether there are more."""
+
+    found: Sequence[Any]
+    has_more: bool
+
+
+class BatchListSchema(Schema):
+    """A page of batches, newest first."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(BatchSchema), required=True)
+    has_more = fields.Boolean(required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """A page of batches."""
+        return {"object": "list", "data": [shown(batch) for batch in obj.found], "has_more": obj.has_more}
+
+
+class ItemsSchema(Schema):
+    """Which items, and how many at once."""
+
+    status = fields.Enum(Status, by_value=Text, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
+    after = fields.Integer(
+        load_default=0, validate=validate.Range(0), metadata={"description": "Start behind the item of this line."}
+    )
+
+
+class ItemSchema(JobSchema):
+    """A job that is an item of a batch."""
+
+    custom_id = fields.String(required=True)
+    line = fields.Integer(required=True)
+
+
+class ItemListSchema(Schema):
+    """A page of items, in the order of their lines."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(ItemSchema), required=True)
+    has_more = fields.Boolean(required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """A page of items."""
+        return {"object": "list", "data": [item_shown(*one) for one in obj.found], "has_more": obj.has_more}
+
+
+def item_shown(custom_id: str, job: Job) -> dict[str, Any]:
+    """An item as a client sees it."""
+    return {"custom_id": custom_id, "line": int(job.id.rpartition("-")[2]), **job_shown(job)}

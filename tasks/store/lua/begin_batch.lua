@@ -12,7 +12,7 @@ if b.status ~= "validating" then return {b.status == "in_progress" and "begun" o
 local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names")
 if ARGV[5] == "0" then
-  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "error_code", "invalid_items",
+  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "cancelled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
   drop_shards(ARGV[1])
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end

@@ -1,0 +1,192 @@
+"""Batches through real workers: taken in, carried, counted, read, ended."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import batch
+from tests.support.polling import until
+from tests.support.service import Service
+
+
+def items(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"custom_id": f"item-{n}", "prompt": f"question {n}", **fields} for n in range(count)]
+
+
+def kept_of(service: Service, batch_id: str) -> list[str]:
+    """What Redis has of a batch beside its steps, which lapse, and the word that it was erased."""
+    found = service.valkey.client.keys(f"tandem:*{batch_id.removeprefix('batch_')}*")
+    return [key for key in found if ":erased:" not in key and ":job:step_" not in key]
+
+
+def test_every_item_has_one_outcome_and_its_answer(service: Service) -> None:
+    batch_id = batch.submit(service, items(250, model="sandbox/tokens-2"), metadata={"for": "me"})
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["counts"]["completed"], found["progress"]) == ("completed", 250, 1.0)
+    assert (found["metadata"], found["usage"]["completion_tokens"]) == ({"for": "me"}, 500)
+    results = batch.read(service, batch_id, "results")
+    assert sorted(line["custom_id"] for line in results) == sorted(f"item-{n}" for n in range(250))
+    assert len({line["id"] for line in results}) == 250
+    assert service.job(results[0]["id"])["result"] == results[0]["result"]
+    assert batch.read(service, batch_id, "errors") == []
+
+
+def test_json_and_lines_and_defaults_mean_the_same(service: Service) -> None:
+    body = {"items": [{"custom_id": "a", "prompt": "one two"}], "defaults": {"model": "sandbox/tokens-3"}}
+    answer = service.http.post(f"{service.url}/batches", json=body, timeout=10)
+    assert answer.status_code == 202, answer.text
+    as_lines = batch.submit(service, [{"custom_id": "a", "prompt": "one two"}], defaults={"model": "sandbox/tokens-3"})
+    for batch_id in (answer.json()["id"], as_lines):
+        assert batch.ended(service, batch_id)["usage"]["completion_tokens"] == 3
+
+
+def test_items_that_fail_are_told_apart_and_harm_no_other(service: Service) -> None:
+    mixed = [*items(20, model="sandbox/tokens-1"), {"custom_id": "bad", "prompt": "x", "model": "sandbox/status-400"}]
+    batch_id = batch.submit(service, mixed)
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["counts"]["completed"], found["counts"]["failed"]) == ("completed", 20, 1)
+    [error] = batch.read(service, batch_id, "errors")
+    assert (error["custom_id"], error["status"]) == ("bad", "failed")
+    page = service.http.get(f"{service.url}/batches/{batch_id}/items", params={"status": "failed"}, timeout=10).json()
+    assert [(item["custom_id"], item["line"]) for item in page["data"]] == [("bad", 21)]
+
+
+def test_all_items_or_none_unless_invalid_ones_are_skipped(service: Service) -> None:
+    mixed = [*items(3), {"custom_id": "hot", "prompt": "x", "temperature": 9}, {"custom_id": "item-0", "prompt": "x"}]
+    rejected = batch.ended(service, batch.submit(service, mixed))
+    assert (rejected["status"], rejected["error"]["code"]) == ("failed", "invalid_items")
+    assert (rejected["counts"]["invalid"], rejected["counts"]["cancelled"]) == (2, 3)
+    skipped = batch.submit(service, mixed, on_invalid="skip")
+    found = batch.ended(service, skipped)
+    assert (found["status"], found["counts"]["completed"], found["counts"]["invalid"]) == ("completed", 3, 2)
+    for batch_id in (rejected["id"], skipped):
+        wrong = {(line["line"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")}
+        assert wrong == {(4, "temperature"), (5, "custom_id")}
+    assert service.valkey.client.keys(f"tandem:job:job_{rejected['id'].removeprefix('batch_')}-*") == []
+
+
+def test_a_batch_stops_after_too_many_failures(service: Service) -> None:
+    bad = items(30, model="sandbox/status-400") + items(2000, model="sandbox/slow-200ms")[30:]
+    batch_id = batch.submit(service, bad, on_item_failure={"threshold": 0.01})
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["error"]["code"]) == ("failed", "too_many_failures")
+    assert found["counts"]["cancelled"] > 0
+    assert found["counts"]["failed"] >= 20
+
+
+def test_cancelling_keeps_what_is_done(service: Service) -> None:
+    batch_id = batch.submit(service, items(2000, model="sandbox/slow-100ms"))
+    until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 50, within_s=30)
+    assert batch.act(service, batch_id, "cancel").json()["status"] in ("cancelling", "cancelled")
+    found = batch.ended(service, batch_id, within_s=10)
+    assert found["status"] == "cancelled"
+    assert found["counts"]["completed"] >= 50
+    assert found["counts"]["completed"] + found["counts"]["cancelled"] == 2000
+    assert len(batch.read(service, batch_id, "results")) == found["counts"]["completed"]
+
+
+def test_only_what_has_no_answer_is_run_again(service: Service) -> None:
+    some = items(40, model="sandbox/tokens-1") + [
+        {"custom_id": f"late-{n}", "prompt": "x", "model": "sandbox/slow-60000ms"} for n in range(5)
+    ]
+    batch_id = batch.submit(service, some)
+    until(lambda: batch.get(service, batch_id)["counts"]["completed"] == 40, within_s=30)
+    assert batch.act(service, batch_id, "retry").status_code == 409
+    batch.act(service, batch_id, "cancel")
+    assert batch.ended(service, batch_id)["counts"]["cancelled"] == 5
+    before = {line["custom_id"]: line for line in batch.read(service, batch_id, "results")}
+    again = batch.act(service, batch_id, "retry")
+    assert (again.status_code, again.json()["round"]) == (202, 2)
+    until(lambda: batch.get(service, batch_id)["status"] == "in_progress", within_s=10)
+    assert batch.get(service, batch_id)["counts"] == {
+        "pending": 5, "completed": 40, "failed": 0, "cancelled": 0, "expired": 0, "invalid": 0,
+    }  # fmt: skip
+    batch.act(service, batch_id, "cancel")
+    assert batch.ended(service, batch_id)["counts"]["cancelled"] == 5
+    assert {line["custom_id"]: line for line in batch.read(service, batch_id, "results")} == before
+
+
+def test_a_round_may_complete_what_failed(service: Service) -> None:
+    # Four failures each: the first round gives up after two, the second one comes through.
+    batch_id = batch.submit(service, items(10, model="sandbox/times-3+status-503"), max_attempts=2)
+    assert batch.ended(service, batch_id)["counts"]["failed"] == 10
+    assert batch.act(service, batch_id, "retry").status_code == 202
+    assert batch.ended(service, batch_id)["counts"]["completed"] == 10
+    assert batch.act(service, batch_id, "retry").status_code == 422
+
+
+def test_a_pause_begins_nothing_and_resuming_goes_on(service: Service) -> None:
+    batch_id = batch.submit(service, items(1500, model="sandbox/slow-50ms"))
+    until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 100, within_s=30)
+    assert batch.act(service, batch_id, "pause").json()["paused"] is True
+    done = -1
+
+    def rests() -> bool:
+        nonlocal done
+        before, done = done, batch.get(service, batch_id)["counts"]["completed"]
+        return bool(before == done)
+
+    until(rests, within_s=20, every_s=1.0)
+    assert done < 1500
+    assert batch.get(service, batch_id)["estimating"] is True
+    assert batch.act(service, batch_id, "resume").json()["paused"] is False
+    assert batch.ended(service, batch_id)["counts"]["completed"] == 1500
+
+
+def test_results_can_be_read_while_it_runs(service: Service) -> None:
+    batch_id = batch.submit(service, items(1000, model="sandbox/slow-100ms"))
+    until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 100, within_s=30)
+    answer = service.http.get(f"{service.url}/batches/{batch_id}/results", timeout=10)
+    assert answer.headers["Tandem-Incomplete"] == "true"
+    assert len(answer.text.splitlines()) >= 100
+    found = batch.get(service, batch_id)
+    assert found["eta"] is not None or found["counts"]["pending"] == 0
+    batch.ended(service, batch_id)
+    answer = service.http.get(f"{service.url}/batches/{batch_id}/results", timeout=10)
+    assert "Tandem-Incomplete" not in answer.headers
+    assert len({json.loads(line)["custom_id"] for line in answer.text.splitlines()}) == 1000
+
+
+def test_what_is_left_at_the_deadline_expires(service: Service) -> None:
+    batch_id = batch.submit(service, items(2000, model="sandbox/slow-500ms"), expires_in_s=4)
+    found = batch.ended(service, batch_id, within_s=20)
+    assert found["status"] == "expired"
+    assert found["counts"]["expired"] > 0
+    assert found["counts"]["completed"] > 0
+
+
+def test_a_key_used_again_is_the_same_batch(service: Service) -> None:
+    first = batch.upload(service, batch.ndjson(items(3)), idempotency_key="batch-key")
+    again = batch.upload(service, batch.ndjson(items(3)), idempotency_key="batch-key")
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = batch.upload(service, batch.ndjson(items(4)), idempotency_key="batch-key")
+    assert (other.status_code, list(other.json()["errors"])) == (422, ["idempotency_key"])
+    chunks = [key for key in service.valkey.client.keys("tandem:batch:*:chunk:*") if first.json()["id"] not in key]
+    assert chunks == []
+
+
+def test_an_erased_batch_leaves_nothing(service: Service) -> None:
+    batch_id = batch.submit(service, items(500, model="sandbox/slow-200ms"))
+    until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 10, within_s=30)
+    url = f"{service.url}/batches/{batch_id}"
+    assert service.http.delete(url, timeout=10).status_code == 204
+    assert service.http.get(url, timeout=10).status_code == 404
+    assert service.http.delete(url, timeout=10).status_code == 204
+    until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
+
+
+def test_batches_are_listed_newest_first(service: Service) -> None:
+    made = [batch.submit(service, items(1)) for _ in range(3)]
+    page = service.http.get(f"{service.url}/batches", params={"limit": 2}, timeout=10).json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == (made[:0:-1], True)
+    page = service.http.get(f"{service.url}/batches?limit=1&after={made[1]}", timeout=10).json()
+    assert [one["id"] for one in page["data"]] == made[:1]
+
+
+@pytest.mark.parametrize("what", ["", "/items", "/results", "/errors"])
+def test_an_unknown_batch_is_not_found(service: Service, what: str) -> None:
+    assert service.http.get(f"{service.url}/batches/batch_none{what}", timeout=10).status_code == 404
