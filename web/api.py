@@ -15,6 +15,7 @@ from tasks.schemas.parts import ImagePartSchema, TextPartSchema
 from tasks.schemas.tools import NamedToolSchema
 from web import errors
 from web.schemas import chat
+from web.schemas.batch import BatchSubmissionSchema
 from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.problem import ProblemSchema
 
@@ -28,6 +29,7 @@ SHAPES = {
     "Message": messages.SHAPE,
     "ResponseFormat": tools.SHAPE,
     "Submission": requests.SHAPE,
+    "BatchItem": requests.SHAPE,
     "Chat": chat.SHAPE,
 }
 #: Schemas that are named in others by their reference only.
@@ -37,6 +39,7 @@ UNNAMED = {
     "TextPart": TextPartSchema,
     "ImagePart": ImagePartSchema,
     "NamedTool": NamedToolSchema,
+    "BatchSubmission": BatchSubmissionSchema,
 }
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
@@ -66,7 +69,8 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     for name, shape in SHAPES.items():
         schemas[name].update(shape)
     names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
-    schemas["Submission"]["properties"]["metadata"]["propertyNames"] = names
+    for name in ("Submission", "BatchSubmission", "BatchItem"):
+        schemas[name]["properties"]["metadata"]["propertyNames"] = names
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))
         if secured and "401" in operation["responses"]:

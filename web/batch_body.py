@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, Any
 
 import ijson  # type: ignore[import-untyped]
@@ -13,14 +13,13 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMe
 from tasks.domain.errors import InvalidRequest
 from tasks.schemas import strict_json
 from tasks.schemas.strict_json import NotJson
+from web import batch_form
+from web.lines import Lines, Taker
 
 JSON, LINES, FORM = "application/json", "application/x-ndjson", "multipart/form-data"
 READ_BYTES = 256 * 1024
 #: What an option may hold besides the items.
 LONGEST_OPTION = 1_000_000
-
-#: Told the number and the text of each item's line.
-Taker = Callable[[int, bytes], None]
 
 
 def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
@@ -31,12 +30,15 @@ def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], in
     if req.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without a content encoding")
     if req.mimetype == LINES:
-        return {name: _said(text) for name, text in req.args.items()}, lines(req.stream, take, longest=longest)
+        return {name: _said(text) for name, text in req.args.items()}, _lines(req.stream, take, longest=longest)
     if req.query_string:
         raise InvalidRequest("query parameters go with application/x-ndjson only", field=next(iter(req.args), "query"))
     if req.mimetype == JSON:
         return _json(req.stream, take, longest=longest)
-    raise UnsupportedMediaType(f"send {JSON} or {LINES}")
+    if req.mimetype == FORM:
+        said, last = batch_form.read(req, take, longest=longest)
+        return {name: _said(text) for name, text in said.items()}, last
+    raise UnsupportedMediaType(f"send {JSON}, {LINES} or {FORM}")
 
 
 def _said(text: str) -> Any:
@@ -47,26 +49,11 @@ def _said(text: str) -> Any:
         return text
 
 
-def lines(stream: IO[bytes], take: Taker, *, longest: int) -> int:
-    """The lines of a stream that are not blank. Of one that is too long only the beginning is kept: it is refused."""
-    number, rest = 0, b""
+def _lines(stream: IO[bytes], take: Taker, *, longest: int) -> int:
+    lines = Lines(take, longest=longest)
     while data := stream.read(READ_BYTES):
-        *whole, rest = (rest + data).split(b"\n")
-        for text in whole:
-            number += 1
-            _line(number, text, take)
-        # One byte more than may be is enough to refuse it.
-        if len(rest) > longest:
-            rest = rest[: longest + 1]
-    if rest:
-        number += 1
-        _line(number, rest, take)
-    return number
-
-
-def _line(number: int, text: bytes, take: Taker) -> None:
-    if text.strip():
-        take(number, text.removesuffix(b"\r"))
+        lines.feed(data)
+    return lines.close()
 
 
 class _Measured:
@@ -78,7 +65,8 @@ class _Measured:
         self._since = 0
 
     def read(self, size: int = READ_BYTES) -> bytes:
-        data = self._stream.read(min(size, READ_BYTES))
+        # ijson asks for nothing first, to see what comes; werkzeug takes an empty answer for a client that left.
+        data = self._stream.read(min(size, READ_BYTES)) if size else b""
         self._since += len(data)
         if self._since > self._longest:
             raise RequestEntityTooLarge("an item is too long")

@@ -13,9 +13,8 @@ from tasks.domain.errors import RequestError
 from tasks.schemas import strict_json
 from tasks.schemas.errors import by_field
 from tasks.schemas.strict_json import NotJson
-from tasks.schemas.submission import Asked, SubmissionSchema
+from tasks.schemas.submission import LONGEST_CUSTOM_ID, Asked, SubmissionSchema
 
-LONGEST_CUSTOM_ID = 512
 #: Fields of a job that are the batch's to say.
 BATCH_ONLY = ("idempotency_key", "expires_in_s")
 #: In place of a line that could not be kept: what is wrong with it. No JSON begins with it.

@@ -18,6 +18,8 @@ from tasks.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, To
 INT64 = 2**63 - 1
 #: Of a list of texts to embed, and of each of them.
 MOST_TEXTS, LONGEST_TEXT = 2048, 1_000_000
+#: Of the name that a client gives an item of a batch.
+LONGEST_CUSTOM_ID = 512
 #: Of a name in `metadata`.
 LONGEST_NAME = 64
 

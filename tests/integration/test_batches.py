@@ -16,10 +16,10 @@ def items(count: int, **fields: Any) -> list[dict[str, Any]]:
     return [{"custom_id": f"item-{n}", "prompt": f"question {n}", **fields} for n in range(count)]
 
 
-def kept_of(service: Service, batch_id: str) -> list[str]:
+def kept_of(service: Service, batch_id: str) -> list[object]:
     """What Redis has of a batch beside its steps, which lapse, and the word that it was erased."""
     found = service.valkey.client.keys(f"tandem:*{batch_id.removeprefix('batch_')}*")
-    return [key for key in found if ":erased:" not in key and ":job:step_" not in key]
+    return [key for key in found if ":erased:" not in str(key) and ":job:step_" not in str(key)]
 
 
 def test_every_item_has_one_outcome_and_its_answer(service: Service) -> None:

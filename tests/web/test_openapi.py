@@ -41,7 +41,7 @@ def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -
     open_, closed = (make_client(TANDEM_API_KEYS=keys).get("/openapi.json").get_json() for keys in ("", "ann:one"))
     assert [path for path, operation in _operations(open_) if "security" in operation] == []
     secured = {path for path, operation in _operations(closed) if operation.get("security") == [{"bearer": []}]}
-    keyed = ("/jobs", "/chat", "/limits", "/models", "/usage")
+    keyed = ("/jobs", "/batches", "/chat", "/limits", "/models", "/usage")
     assert secured == {path for path, _ in _operations(closed) if path.startswith(keyed)}
 
 
@@ -113,6 +113,8 @@ def _examine(operation: Any, mode: GenerationMode, valkey: Valkey) -> None:
         if mode is GenerationMode.POSITIVE:
             case.headers.pop("Idempotency-Key", None)
             _show_real_images(case.body)
+            # What is in a line, or in a file of a form, no schema can say.
+            assume(case.media_type in (None, "application/json"))
         # Without somebody on the gpu queue mode=gpu is 503.
         fleet.default().hello(Worker(name="g1", queues="gpu", state="ready"))
         case.call_and_validate(headers={"Authorization": "Bearer one"})

@@ -20,11 +20,26 @@ from web.auth import auth, owner
 from web.blueprint import Blueprint, described
 from web.idempotency import REPLAYED
 from web.resources.jobs import nothing
-from web.schemas.batch import BatchesSchema, BatchListSchema, BatchOptionsSchema, BatchSchema, Page
+from web.schemas.batch import EXAMPLE, BatchesSchema, BatchListSchema, BatchOptionsSchema, BatchSchema, Page
 
 blp = Blueprint("batches", __name__, url_prefix="/batches", description="Batches: many jobs submitted together")
 
 _options = BatchOptionsSchema()
+
+LINES = {"type": "string", "description": "A JSON object a line: a job, with a custom_id. Options go into the query."}
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary", "description": "Such lines; options are fields."}},
+}
+BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"$ref": "#/components/schemas/BatchSubmission"}, "example": EXAMPLE},
+        "application/x-ndjson": {"schema": LINES},
+        "multipart/form-data": {"schema": FORM},
+    },
+}
 
 
 @blp.route("")
@@ -35,7 +50,7 @@ class Batches(MethodView):
 
     @blp.response(202, BatchSchema, description="Accepted", headers=described("Location", REPLAYED))
     @blp.refuses(400, 401, 413, 415, 422, 503)
-    @blp.doc(parameters=[idempotency.PARAMETER])
+    @blp.doc(parameters=[idempotency.PARAMETER], requestBody=BODY)
     def post(self) -> tuple[Batch, int, dict[str, str]]:
         """Submit a batch
 

@@ -12,11 +12,19 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 from tasks.domain.batch import Batch, BatchOptions, BatchStatus
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Job, Mode, Status
 from tasks.schemas.fields import Pairs, Real, Text, Whole
-from tasks.schemas.submission import LONGEST_NAME
+from tasks.schemas.submission import LONGEST_CUSTOM_ID, LONGEST_NAME, SubmissionSchema
 from web.schemas.job import TIMES, JobSchema, UsageSchema, rfc3339
 from web.schemas.job import shown as job_shown
 
 CONTINUE, STOP = "continue", "stop"
+THRESHOLD = {
+    "type": "object",
+    "required": ["threshold"],
+    "additionalProperties": False,
+    "properties": {"threshold": {"type": "number", "minimum": 0, "maximum": 1}},
+}
+#: What each item says itself, or the batch as a whole.
+NO_DEFAULTS = ("idempotency_key", "expires_in_s", "custom_id")
 EXAMPLE = {
     "items": [
         {"custom_id": "greeting", "prompt": "Say hello in one word."},
@@ -29,7 +37,12 @@ EXAMPLE = {
 class BatchOptionsSchema(Schema):
     """A batch as a whole: everything beside its items."""
 
-    defaults = fields.Dict(metadata={"description": "Fields of a job that items leave out."})
+    defaults = fields.Dict(
+        metadata={
+            "description": "Fields of a job that items leave out.",
+            "propertyNames": {"not": {"enum": [*NO_DEFAULTS]}},
+        }
+    )
     mode = fields.Enum(Mode, by_value=Text, metadata={"description": "The same as `mode` in defaults."})
     on_invalid = fields.String(
         validate=validate.OneOf(["reject", "skip"]),
@@ -38,7 +51,10 @@ class BatchOptionsSchema(Schema):
     )
     on_item_failure = fields.Raw(
         load_default=CONTINUE,
-        metadata={"description": 'continue, stop, or {"threshold": 0.1}: the share of items that may fail.'},
+        metadata={
+            "description": 'continue, stop, or {"threshold": 0.1}: the share of items that may fail.',
+            "oneOf": [{"enum": [CONTINUE, STOP]}, THRESHOLD],
+        },
     )
     max_attempts = Whole(validate=validate.Range(1, 100))
     expires_in_s = Real(validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False))
@@ -51,7 +67,7 @@ class BatchOptionsSchema(Schema):
         defaults = dict(loaded.pop("defaults", {}))
         if "mode" in loaded:
             defaults["mode"] = loaded.pop("mode").value
-        for name in ("idempotency_key", "expires_in_s", "custom_id"):
+        for name in NO_DEFAULTS:
             if name in defaults:
                 raise ValidationError("Is not a default of items.", f"defaults.{name}")
         return BatchOptions(
@@ -60,6 +76,18 @@ class BatchOptionsSchema(Schema):
             max_tries=loaded.pop("max_attempts", None),
             **loaded,
         )
+
+
+class BatchItemSchema(SubmissionSchema):
+    """A job of a batch."""
+
+    custom_id = Text(required=True, validate=validate.Length(1, LONGEST_CUSTOM_ID))
+
+
+class BatchSubmissionSchema(BatchOptionsSchema):
+    """A batch with its items, for the documentation: they are read as they come, by tasks/batches/reading.py."""
+
+    items = fields.List(fields.Nested(BatchItemSchema), required=True, validate=validate.Length(1))
 
 
 def _share(said: Any) -> float | None:

@@ -1,0 +1,131 @@
+"""Bodies of batches, as clients and strangers send them: taken, or refused with what is wrong; nothing stays behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.support.valkey import Valkey
+from tests.web.conftest import MakeClient
+
+ITEM = {"custom_id": "a", "prompt": "hi"}
+LINE = json.dumps(ITEM).encode()
+JSON, LINES = "application/json", "application/x-ndjson"
+
+
+def zipped() -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("items.jsonl", LINE)
+    return held.getvalue()
+
+
+def form(body: bytes, **options: str) -> dict[str, Any]:
+    return {"data": {"file": (io.BytesIO(body), "items.jsonl"), **options}, "content_type": "multipart/form-data"}
+
+
+def post(client: FlaskClient, body: bytes, kind: str = JSON, **query: str) -> Any:
+    return client.post("/batches", data=body, content_type=kind, query_string=query)
+
+
+def kept(valkey: Valkey) -> list[object]:
+    return [key for key in valkey.client.keys("tandem:*") if "batch" in str(key) or "step_" in str(key)]
+
+
+REFUSED: dict[str, tuple[bytes, str, int, str]] = {
+    "nothing": (b"", JSON, 400, ""),
+    "no lines": (b"", LINES, 422, "items"),
+    "blank lines": (b"\n\r\n \n", LINES, 422, "items"),
+    "no items": (b'{"items": []}', JSON, 422, "items"),
+    "items left out": (b"{}", JSON, 422, "items"),
+    "items that are no list": (b'{"items": {"a": 1}}', JSON, 422, "items"),
+    "a list": (b"[]", JSON, 422, ""),
+    "a word": (b'"items"', JSON, 422, ""),
+    "cut off in an item": (b'{"items": [{"custom_id": "a", "pro', JSON, 400, ""),
+    "cut off behind an item": (b'{"items": [%s' % LINE, JSON, 400, ""),
+    "cut off before the end": (b'{"items": [%s]' % LINE, JSON, 400, ""),
+    "something behind it": (b'{"items": [%s]} {}' % LINE, JSON, 400, ""),
+    "not UTF-8": (b'{"items": [{"custom_id": "\xff"}]}', JSON, 400, ""),
+    "a key twice": (b'{"items": [{"custom_id": "a", "custom_id": "b"}]}', JSON, 422, "custom_id"),
+    "items twice": (b'{"items": [%s], "items": [%s]}' % (LINE, LINE), JSON, 422, "items"),
+    "an option twice": (b'{"on_invalid": "skip", "on_invalid": "skip", "items": []}', JSON, 422, "on_invalid"),
+    "not a number": (b'{"items": [{"custom_id": "a", "temperature": NaN}]}', JSON, 400, ""),
+    "a nested bomb": (b'{"items": [' + b"[" * 100_000, JSON, 400, ""),
+    "objects in objects": (b'{"items": [' + b'{"a":' * 100_000, JSON, 400, ""),
+    "an unknown option": (b'{"items": [%s], "colour": 1}' % LINE, JSON, 422, "colour"),
+    "an option out of range": (b'{"items": [%s], "on_item_failure": {"threshold": 2}}' % LINE, JSON, 422,
+                               "on_item_failure"),
+    "a default of the batch's": (b'{"items": [%s], "defaults": {"expires_in_s": 1}}' % LINE, JSON, 422,
+                                 "defaults.expires_in_s"),
+    "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, ""),
+    "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, ""),
+    "one item that never ends": (b'{"items": [{"prompt": "' + b"a" * 3_000_000, JSON, 413, ""),
+    "a zip": (zipped(), "application/zip", 415, ""),
+    "plain text": (LINE, "text/plain", 415, ""),
+    "a form without a boundary": (LINE, "multipart/form-data", 400, ""),
+    "a form cut off": (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + LINE,
+                       "multipart/form-data; boundary=x", 400, ""),
+    "a form without a file": (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
+                              "multipart/form-data; boundary=x", 422, "file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "kind", "status", "field"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_taken_leaves_nothing(
+    make_client: MakeClient, valkey: Valkey, body: bytes, kind: str, status: int, field: str
+) -> None:
+    limits = {"TANDEM_BATCH_ITEMS": "50", "TANDEM_BATCH_BYTES": "300000", "TANDEM_MAX_BODY_BYTES": "10000"}
+    answer = post(make_client(**limits), body, kind)
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    assert answer.content_type == "application/problem+json"
+    assert list(answer.get_json().get("errors", {})) == ([field] if field else [])
+    assert kept(valkey) == []
+
+
+def test_options_that_do_not_fit_their_items_leave_nothing(client: FlaskClient, valkey: Valkey) -> None:
+    assert post(client, LINE, LINES, on_invalid="perhaps").status_code == 422
+    assert post(client, LINE, LINES, max_attempts="0").status_code == 422
+    assert client.post("/batches?mode=gpu", json={"items": [ITEM]}).status_code == 422
+    assert kept(valkey) == []
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])
+def test_lines_a_form_and_json_are_the_same_batch(client: FlaskClient, valkey: Valkey, end: bytes) -> None:
+    lines = post(client, LINE + b"\n" + LINE + end, LINES, on_invalid="skip", metadata='{"a": "b"}')
+    as_form = client.post("/batches", **form(LINE + b"\n" + LINE + end, on_invalid="skip", metadata='{"a": "b"}'))
+    as_json = client.post("/batches", json={"items": [ITEM, ITEM], "on_invalid": "skip", "metadata": {"a": "b"}})
+    for answer in (lines, as_form, as_json):
+        assert answer.status_code == 202, answer.get_data(as_text=True)
+        said = answer.get_json()
+        assert (said["status"], said["total"], said["metadata"]) == ("validating", 2, {"a": "b"})
+        held = valkey.client.lrange(f"tandem:batch:{said['id']}:chunk:0", 0, -1)
+        assert [json.loads(str(line).split(" ", 1)[1]) for line in held] == [ITEM, ITEM]
+
+
+def test_a_line_that_cannot_be_kept_is_told_by_its_number(client: FlaskClient, valkey: Valkey) -> None:
+    said = post(client, b"\n".join([LINE, b"", b"\xff\xfe", b"not json", LINE]), LINES).get_json()
+    held = [str(line) for line in valkey.client.lrange(f"tandem:batch:{said['id']}:chunk:0", 0, -1)]
+    assert [line.split(" ")[0] for line in held] == ["1", "3", "4", "5"]
+    assert held[1] == "3 \0not UTF-8 at byte 0"
+
+
+def test_a_large_batch_is_never_whole_in_memory(client: FlaskClient, tmp_path: Path) -> None:
+    line = json.dumps({"custom_id": "a", "prompt": "x" * 4000}).encode() + b"\n"
+    (tmp_path / "items.jsonl").write_bytes(line * 10_000)
+    tracemalloc.start()
+    try:
+        with (tmp_path / "items.jsonl").open("rb") as body:
+            answer = client.post("/batches", input_stream=body, content_type=LINES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 202, answer.get_data(as_text=True)
+    assert answer.get_json()["total"] == 10_000
+    assert peak < 15_000_000  # of 41 MB
