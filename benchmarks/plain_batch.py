@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import requests
 from celery import Celery, chord, group
-from celery.result import GroupResult
 from redis import Redis
 from requests.adapters import HTTPAdapter
 
@@ -43,6 +43,6 @@ def send_chord(url: str, prompts: list[str], model: str) -> None:
     chord([call.s(url, prompt, model) for prompt in prompts])(body.s())
 
 
-def send_group(url: str, prompts: list[str], model: str) -> GroupResult:
+def send_group(url: str, prompts: list[str], model: str) -> Any:
     """One group of them."""
     return group([call.s(url, prompt, model) for prompt in prompts]).apply_async()
