@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from tasks import intake, publish, quotas, routing, serving, settings
+from tasks import intake, publish, questions, quotas, routing, serving, settings
 from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
@@ -29,10 +29,20 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-    _check_size(asked, route)
-    asked = intake.take_in(asked)
+    request = asked.request.to_json()
+    tokens = estimate.prompt_tokens(request)
+    _check_size(route, tokens, int(request.get("max_tokens") or 0))
+    if intake.has_images(asked):
+        asked = intake.take_in(asked)
+        request = asked.request.to_json()
     fields = record.fields(
-        asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
+        asked,
+        request,
+        queue=route.queue,
+        priority=Priority.INTERACTIVE,
+        target=route.target,
+        max_tries=here.max_tries,
+        tokens=tokens,
     )
     if here.durable_accept:
         durability.default().ensure()
@@ -50,10 +60,14 @@ def submit(asked: Submission) -> tuple[Job, bool]:
         fields=fields,
         message=publish.encode(first),
         answered_by=route.answered_by,
+        question=questions.of(asked, fields["request"], route),
     )
     accepted = jobs.default().accept(new)
     if accepted.replayed:
         return find(accepted.job_id, asked.owner), True
+    if accepted.shares:
+        publish.send(accepted.lifted)
+        return find(job_id, asked.owner), False
     if accepted.unsent:
         publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
@@ -67,14 +81,12 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(asked: Submission, route: Route) -> None:
+def _check_size(route: Route, prompt_tokens: int, most_tokens: int) -> None:
     if not quotas.default():
         return
     by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
     if by is not None:
-        request = asked.request.to_json()
-        tokens = {"prompt_tokens": estimate.prompt_tokens(request), "most_tokens": int(request.get("max_tokens") or 0)}
-        quotas.check(by.provider, route.target or by.target, **tokens)
+        quotas.check(by.provider, route.target or by.target, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
 
 
 def find(job_id: str, owner: str) -> Job:
