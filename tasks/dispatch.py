@@ -25,52 +25,52 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     that cannot be taken, or more than a provider takes in a minute, and Unavailable when nobody can take it or Redis
     is away or full.
     """
-    here = settings.get()
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+    asked, fields = _written(asked, route)
+    if settings.get().durable_accept:
+        durability.default().ensure()
+    capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
+    first = Message(job_id=f"job_{secrets.token_hex(16)}", epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
+    accepted = jobs.default().accept(_new_job(asked, route, fields, first))
+    if accepted.replayed or accepted.shares:
+        publish.send(accepted.lifted)
+        return find(accepted.job_id, asked.owner), accepted.replayed
+    if accepted.unsent:
+        publish.unsent(first, accepted.unsent)
+    return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _written(asked: Submission, route: Route) -> tuple[Submission, dict[str, str]]:
+    """The submission with its images stored, and the record of its job."""
     request = asked.request.to_json()
+    # Estimated once: what an image costs does not depend on where it is.
     tokens = estimate.prompt_tokens(request)
     _check_size(route, tokens, int(request.get("max_tokens") or 0))
     if intake.has_images(asked):
         asked = intake.take_in(asked)
         request = asked.request.to_json()
-    fields = record.fields(
-        asked,
-        request,
-        queue=route.queue,
-        priority=Priority.INTERACTIVE,
-        target=route.target,
-        max_tries=here.max_tries,
-        tokens=tokens,
-    )
-    if here.durable_accept:
-        durability.default().ensure()
-    capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
-    job_id = f"job_{secrets.token_hex(16)}"
-    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
-    new = NewJob(
-        job_id=job_id,
+    place = {"queue": route.queue, "target": route.target}
+    max_tries = settings.get().max_tries
+    fields = record.fields(asked, request, priority=Priority.INTERACTIVE, max_tries=max_tries, tokens=tokens, **place)
+    return asked, fields
+
+
+def _new_job(asked: Submission, route: Route, fields: dict[str, str], first: Message) -> NewJob:
+    return NewJob(
+        job_id=first.job_id,
         owner=asked.owner,
         idempotency_key=asked.idempotency_key,
         fingerprint=asked.fingerprint,
         expires_in_s=asked.expires_in_s,
         # Nothing older can still be there.
-        list_age_s=LONGEST_EXPIRES_IN_S + here.job_ttl_s,
+        list_age_s=LONGEST_EXPIRES_IN_S + settings.get().job_ttl_s,
         fields=fields,
         message=publish.encode(first),
         answered_by=route.answered_by,
         question=questions.of(asked, fields["request"], route),
     )
-    accepted = jobs.default().accept(new)
-    if accepted.replayed:
-        return find(accepted.job_id, asked.owner), True
-    if accepted.shares:
-        publish.send(accepted.lifted)
-        return find(job_id, asked.owner), False
-    if accepted.unsent:
-        publish.unsent(first, accepted.unsent)
-    return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
 
 
 def _replayed(asked: Submission) -> Job | None:

@@ -15,7 +15,7 @@ local AT_ONCE, COPIED_MOST = 200, 4 * 1024 * 1024
 -- After its leader's deadline, by which it should have been told.
 local LATE_MS = 1000
 -- A flight whose end nobody saw is forgotten so long after its leader's deadline.
-local FLIGHT_KEPT_MS = 3600000
+local KEPT_MS = 3600000
 local NOTHING_USED = '{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
 
 local function flight_key(flight) return "tandem:flight:" .. flight end
@@ -63,8 +63,17 @@ local function follows(key, flight)
   return j.phase == "following" and j.flight == flight
 end
 
-local function watch_follower(id, expires_at, leaders_expires_at)
-  redis.call("ZADD", "tandem:due", math.min(expires_at, leaders_expires_at + LATE_MS), id)
+-- Redis may have been away for long: what is needed now is kept, whatever deadline has passed.
+local function kept_for(expires_at, now) return string.format("%.0f", math.max(expires_at, now) + KEPT_MS) end
+
+-- Among the followers, and watched. The list forgets itself after the last one's deadline.
+local function stand_by(id, key, now, flight, leaders_expires_at)
+  local j = fields_of(key, "priority", "created_at", "expires_at")
+  redis.call("ZADD", followers_key(flight), place_of(j.priority, j.created_at), id)
+  local kept_until = kept_for(j.expires_at, now)
+  redis.call("PEXPIREAT", followers_key(flight), kept_until, "NX")
+  redis.call("PEXPIREAT", followers_key(flight), kept_until, "GT")
+  redis.call("ZADD", "tandem:due", math.min(j.expires_at, leaders_expires_at + LATE_MS), id)
 end
 
 -- The first followers get the answer, the others in further steps of the sweep. Returns how many there were.
@@ -84,18 +93,18 @@ local function land(flight, from, now, ttl_s)
   return #ids
 end
 
-local function lead(id, key, flight)
-  local expires_at = tonumber(redis.call("HGET", key, "expires_at"))
+local function lead(id, key, flight, now)
+  local expires_at = redis.call("HGET", key, "expires_at")
   redis.call("HSET", key, "flight", flight)
   redis.call("HDEL", key, "message", "coalesced_with")
-  redis.call("SET", flight_key(flight), id, "PXAT", string.format("%.0f", expires_at + FLIGHT_KEPT_MS))
+  redis.call("SET", flight_key(flight), id, "PXAT", kept_for(expires_at, now))
 end
 
 -- A follower lines up to be run. That its message cannot be sent is no harm: the rule for lost ones finds it.
 local function take_over(id, key, flight, now)
   local message = redis.call("HGET", key, "message")
   redis.call("ZREM", followers_key(flight), id)
-  lead(id, key, flight)
+  lead(id, key, flight, now)
   local _, _, queue, priority = unpack(enqueue(id, key, now))
   if message and message ~= "" then redis.pcall("LPUSH", celery_key(queue, priority), message) end
 end
@@ -139,12 +148,10 @@ local function lift(id, key, priority, now)
 end
 
 local function follow(id, key, now, flight, leader, l, message)
-  local j = fields_of(key, "priority", "created_at", "expires_at")
   redis.call("HSET", key, "status", "pending", "phase", "following", "flight", flight, "message", message)
   name_leader(key, leader, l.owner)
-  redis.call("ZADD", followers_key(flight), place_of(j.priority, j.created_at), id)
-  watch_follower(id, j.expires_at, l.expires_at)
-  return lift(leader, job_key(leader), j.priority, now)
+  stand_by(id, key, now, flight, l.expires_at)
+  return lift(leader, job_key(leader), redis.call("HGET", key, "priority"), now)
 end
 
 -- A new job comes aboard. `answer` is the key of a cached answer, "" when it wants a new one and does not follow.
@@ -163,24 +170,24 @@ local function board(id, key, now, answer, flight, message, ttl_s)
   if is_unfinished(l.status) then
     if answer ~= "" then return "following", follow(id, key, now, flight, leader, l, message) end
   elseif l.status ~= "completed" then
-    lead(id, key, flight)
+    lead(id, key, flight, now)
   end
 end
 
 -- A follower's moment has come, and it is not its deadline's.
-local function look_up(id, key, j, now, ttl_s)
-  local leader = redis.call("GET", flight_key(j.flight))
+local function look_up(id, key, flight, now, ttl_s)
+  local leader = redis.call("GET", flight_key(flight))
   local from = leader and answer_of(leader)
   if from then return hand_over(from, id, key, now, ttl_s) end
   local l = leader and fields_of(job_key(leader), "status", "expires_at") or {}
   if not is_unfinished(l.status) then
-    promote(j.flight, now)
-    leader = redis.call("GET", flight_key(j.flight))
+    promote(flight, now)
+    leader = redis.call("GET", flight_key(flight))
     if leader == id then return end
-    if not leader then return take_over(id, key, j.flight, now) end
+    if not leader then return take_over(id, key, flight, now) end
     l = fields_of(job_key(leader), "expires_at")
   end
-  watch_follower(id, j.expires_at, l.expires_at)
+  stand_by(id, key, now, flight, l.expires_at)
 end
 
 -- The answers that did not reach all followers in one step. Returns how many followers were dealt with.

@@ -57,7 +57,7 @@ local function look_at(id, key, j)
   elseif j.phase == "backoff" then
     return enqueue(id, key, now)
   elseif j.phase == "following" then
-    look_up(id, key, j, now, ARGV[3])
+    look_up(id, key, j.flight, now, ARGV[3])
   else
     redis.call("ZADD", KEYS[1], j.expires_at, id)
   end
