@@ -11,7 +11,7 @@
 -- deadline, or for a moment after its leader's: should nobody tell it what became of the leader, it finds out.
 
 -- Followers that are answered in one step, and bytes that are copied to them: Redis does nothing else meanwhile.
-local AT_ONCE, COPIED_MOST = 200, 4 * 1024 * 1024
+local AT_ONCE, COPIED_MOST = 100, 4 * 1024 * 1024
 -- After its leader's deadline, by which it should have been told.
 local LATE_MS = 1000
 -- A flight whose end nobody saw is forgotten so long after its leader's deadline.
@@ -76,7 +76,7 @@ local function stand_by(id, key, now, flight, leaders_expires_at)
   redis.call("ZADD", "tandem:due", math.min(j.expires_at, leaders_expires_at + LATE_MS), id)
 end
 
--- The first followers get the answer, the others in further steps of the sweep. Returns how many there were.
+-- The first followers get the answer, the others in further steps of the sweep.
 local function land(flight, from, now, ttl_s)
   local most = math.max(1, math.min(AT_ONCE, math.floor(COPIED_MOST / #from.result)))
   local ids = redis.call("ZRANGE", followers_key(flight), 0, most - 1)
@@ -90,7 +90,6 @@ local function land(flight, from, now, ttl_s)
     redis.call("SREM", "tandem:landed", flight)
     redis.call("DEL", flight_key(flight))
   end
-  return #ids
 end
 
 local function lead(id, key, flight, now)
@@ -190,14 +189,12 @@ local function look_up(id, key, flight, now, ttl_s)
   stand_by(id, key, now, flight, l.expires_at)
 end
 
--- The answers that did not reach all followers in one step. Returns how many followers were dealt with.
-local function land_further(most, now, ttl_s)
-  local n = 0
-  for _, flight in ipairs(redis.call("SRANDMEMBER", "tandem:landed", most)) do
-    local leader = redis.call("GET", flight_key(flight))
-    local from = leader and answer_of(leader)
-    if from then n = n + land(flight, from, now, ttl_s) else promote(flight, now) end
-    if n >= AT_ONCE then break end
-  end
-  return n
+-- An answer that did not reach all followers in one step. Returns whether some have to wait for another one.
+local function land_further(now, ttl_s)
+  local flight = redis.call("SRANDMEMBER", "tandem:landed")
+  if not flight then return false end
+  local leader = redis.call("GET", flight_key(flight))
+  local from = leader and answer_of(leader)
+  if from then land(flight, from, now, ttl_s) else promote(flight, now) end
+  return redis.call("EXISTS", "tandem:landed") == 1
 end

@@ -70,5 +70,6 @@ for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0
   send[1] = send[1] + 1
   for _, part in ipairs(message or {}) do send[#send + 1] = part end
 end
-send[1] = send[1] + land_further(ARGV[2], now, ARGV[3])
+-- As many as the limit: there is more to do.
+if land_further(now, ARGV[3]) then send[1] = tonumber(ARGV[2]) end
 return send
