@@ -32,7 +32,7 @@ def test_those_who_ask_the_same_all_get_the_answer(tmp_path: Path) -> None:
         assert nemesis.strikes >= 8
         assert verdict.is_clean()
         assert set(verdict.by_status) == {"completed"}
-        assert how["coalesced"] > 100 < how["cached"]
+        assert how["coalesced"] > 500
         assert verdict.calls <= verdict.claims
         assert how["asked"] < 0.6 * len(ids)
         assert redis.keys("tandem:followers:*") == []
