@@ -15,6 +15,8 @@ Request = ChatRequest | EmbeddingRequest
 
 #: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
 LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+#: Of an idempotency key, in characters.
+LONGEST_KEY = 255
 
 
 class Status(StrEnum):

@@ -8,13 +8,12 @@ from typing import Any, get_args
 from marshmallow import Schema, fields, post_load, validate
 
 from tasks.domain.embedding import InputType, Truncate
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, Cache, Kind, Mode, Request, Submission
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Cache, Kind, Mode, Request, Submission
 from tasks.domain.request import fingerprint
-from web import idempotency
-from web.schemas import requests
-from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
-from web.schemas.messages import Messages
-from web.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
+from tasks.schemas import requests
+from tasks.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
+from tasks.schemas.messages import Messages
+from tasks.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
 
 INT64 = 2**63 - 1
 #: Of a list of texts to embed, and of each of them.
@@ -87,7 +86,7 @@ class SamplingSchema(Schema):
         },
     )
     idempotency_key = Text(
-        validate=validate.Length(1, idempotency.LONGEST),
+        validate=validate.Length(1, LONGEST_KEY),
         metadata={"description": "The same as the header Idempotency-Key."},
     )
 
