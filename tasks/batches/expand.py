@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 
 import structlog
 
-from tasks import dispatch, intake, routing, settings
+from tasks import dispatch, publish, questions, routing
 from tasks.batches import chord, reading
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
@@ -17,13 +17,14 @@ from tasks.domain.job import Priority, Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
-from tasks.store import batch_work, capacity, fleet, record
+from tasks.store import batch_work, capacity, fleet
 from tasks.store.batch_work import NewItem, NewShard, Plan
+from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
 
 log = structlog.get_logger()
 
-Routed = tuple[Item, Submission, Route]
+Routed = tuple[NewItem, Route]
 
 
 class Nobody(Exception):
@@ -63,43 +64,37 @@ def _begin(step: Step, plan: Plan) -> bool:
 
 def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     store = batch_work.default()
-    found = _read(store.lines(batch_id, chunk), plan)
-    invalid = [one for one in found if isinstance(one, InvalidItem)]
-    routed = [one for one in found if not isinstance(one, InvalidItem)]
-    items, shards = [_new(batch_id, one, plan) for one in routed], _shards(chunk, routed)
+    read = [
+        _taken(batch_id, reading.read(line, plan.options["defaults"]), plan) for line in store.lines(batch_id, chunk)
+    ]
+    invalid = [one for one in read if isinstance(one, InvalidItem)]
+    routed = [one for one in read if not isinstance(one, InvalidItem)]
+    items = [item for item, _ in routed]
     capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
-    doubled = store.expand(batch_id, chunk, items, shards, invalid)
+    doubled = store.expand(batch_id, chunk, items, _shards(chunk, routed), invalid)
     if doubled:
         names = {item.n: item.custom_id for item in items}
         store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
 
 
-def _read(lines: Sequence[str], plan: Plan) -> list[Routed | InvalidItem]:
-    return [_taken(reading.read(line, plan.options["defaults"]), plan) for line in lines]
-
-
-def _taken(item: Item | InvalidItem, plan: Plan) -> Routed | InvalidItem:
+def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> Routed | InvalidItem:
     if isinstance(item, InvalidItem):
         return item
     left_s = plan.expires_at_s - time.time()
     asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
         route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-        dispatch.check_size(asked, route)
-        return item, intake.take_in(asked), route
+        return _written(batch_id, item, asked, route, plan), route
     except RequestError as error:
-        code = type(error).__name__
-        return InvalidItem(
-            line=item.line, custom_id=item.custom_id, code=_word(code), message=error.message, field=error.field
-        )
+        return _invalid(item, error.code, error.message, error.field)
     except Unavailable as error:
         if left_s > 0:
             raise Nobody from error
-        return InvalidItem(line=item.line, custom_id=item.custom_id, code="unavailable", message=error.message)
+        return _invalid(item, "unavailable", error.message)
 
 
-def _word(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+def _invalid(item: Item, code: str, message: str, field: str | None = None) -> InvalidItem:
+    return InvalidItem(line=item.line, custom_id=item.custom_id, code=code, message=message, field=field)
 
 
 def _doubled(n: int, custom_id: str) -> InvalidItem:
@@ -107,21 +102,24 @@ def _doubled(n: int, custom_id: str) -> InvalidItem:
     return InvalidItem(line=n, custom_id=custom_id, code="duplicate_custom_id", message=message, field="custom_id")
 
 
-def _new(batch_id: str, one: Routed, plan: Plan) -> NewItem:
-    item, asked, route = one
-    fields = record.fields(
-        asked,
-        queue=route.queue,
-        priority=Priority.BATCH,
-        target=route.target,
-        max_tries=plan.options["max_tries"] or settings.get().max_tries,
+def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: Plan) -> NewItem:
+    job_id = item_id(batch_id, item.line)
+    asked, fields = dispatch.written(asked, route, priority=Priority.BATCH, max_tries=plan.options["max_tries"])
+    question = questions.of(asked, fields["request"], route)
+    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=Priority.BATCH)
+    return NewItem(
+        id=job_id,
+        n=item.line,
+        custom_id=item.custom_id,
+        fields=fields,
+        message=publish.encode(first) if question else "",
+        question=question,
     )
-    return NewItem(id=item_id(batch_id, item.line), n=item.line, custom_id=item.custom_id, fields=fields)
 
 
 def _shards(chunk: int, routed: Iterable[Routed]) -> list[NewShard]:
-    by_queue = sorted(routed, key=lambda one: one[2].queue)
+    by_queue = sorted(routed, key=lambda one: one[1].queue)
     return [
-        NewShard(name=f"{chunk}-{queue}", queue=queue, numbers=[item.line for item, _, _ in group])
-        for queue, group in groupby(by_queue, key=lambda one: one[2].queue)
+        NewShard(name=f"{chunk}-{queue}", queue=queue, numbers=[item.n for item, _ in group])
+        for queue, group in groupby(by_queue, key=lambda one: one[1].queue)
     ]

@@ -106,6 +106,8 @@ class Batch:
     total: int
     lines: int
     counts: Mapping[str, int]
+    cached: int
+    coalesced: int
     queued: Mapping[str, int]
     usage: Mapping[str, int]
     metadata: Mapping[str, str]

@@ -21,7 +21,9 @@ class TandemError(Exception):
 
 
 class RequestError(TandemError):
-    """A request that cannot be granted as it stands. `field` names the part at fault, if one is."""
+    """A request that cannot be granted as it stands. `field` names the part at fault, if one is; `code` is a word."""
+
+    code = "invalid_request"
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -56,6 +58,8 @@ class BatchBusy(RequestError):
 class UnknownModel(RequestError):
     """No provider configured here serves the model. `near` holds ids that look alike."""
 
+    code = "unknown_model"
+
     def __init__(self, model: str, near: tuple[str, ...] = ()) -> None:
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         super().__init__(f"no model {model!r} is served here{hint}", field="model")
@@ -64,6 +68,8 @@ class UnknownModel(RequestError):
 
 class ModelGone(RequestError):
     """The model has been taken out of service. `why` is what the provider said, without its account."""
+
+    code = "model_retired"
 
     def __init__(self, model: str, why: str) -> None:
         super().__init__(f"model {model!r} is retired: {why}", field="model")

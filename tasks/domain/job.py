@@ -54,6 +54,14 @@ class Kind(StrEnum):
         return (EmbeddingRequest if self is Kind.EMBEDDING else ChatRequest).from_json(body)
 
 
+class Cache(StrEnum):
+    """Whether a job may have another's answer: an earlier one or one under way; only give its own; or neither."""
+
+    USE = "use"
+    REFRESH = "refresh"
+    OFF = "off"
+
+
 class Priority(IntEnum):
     """Celery's priority on Redis: 0 is served first, strictly."""
 
@@ -71,7 +79,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for (queue, backoff, rate_limit) and until when, if that is known."""
+    """What a pending job waits for (queue, backoff, rate_limit, coalesced) and until when, if that is known."""
 
     reason: str
     until: datetime | None = None
@@ -79,7 +87,10 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance; `images` as in Job."""
+    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance; `images` as in Job.
+
+    `cache` None leaves it to the request: see questions.py.
+    """
 
     owner: str
     kind: Kind
@@ -90,6 +101,7 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str = ""
+    cache: Cache | None = None
     images: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -99,6 +111,9 @@ class Job:
 
     `images` has a receipt of each image: `in` is [width, height, bytes] as given, `out` is [width, height, bytes,
     quality] as the last provider was shown it, None before.
+
+    One that was given another's answer says in `saved` what that had taken, in seconds and tokens, and who answered:
+    `cached` when it was there already; `coalesced_with` is the job of this owner that it waited, or waits, for.
     """
 
     id: str
@@ -118,6 +133,8 @@ class Job:
     metadata: Mapping[str, str]
     waiting_on: Wait | None
     cached: bool = False
+    coalesced_with: str | None = None
+    saved: Mapping[str, Any] | None = None
     images: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -14,6 +14,7 @@ from tasks import settings
 from tasks.domain.batch import InvalidItem
 from tasks.domain.job import Priority
 from tasks.store import connection, keys, steps
+from tasks.store.answers import Question
 from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.steps import Step
@@ -21,12 +22,15 @@ from tasks.store.steps import Step
 
 @dataclass(frozen=True, kw_only=True)
 class NewItem:
-    """An item to write: `n` is the number of its line, from 1; `fields` its record as strings."""
+    """An item to write: `n` is the number of its line, from 1; `fields` its record as strings. `message` is its Celery
+    message, and `question` what it asks, where its answer may be shared."""
 
     id: str
     n: int
     custom_id: str
     fields: Mapping[str, str]
+    message: str = ""
+    question: Question | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,10 @@ class BatchWork:
         """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
         flat: list[Any] = []
         for item in items:
-            pairs = [part for pair in item.fields.items() for part in pair]
-            flat += [item.id, item.custom_id, item.n, len(pairs), *pairs]
+            fields = {**item.fields, **item.question.fields()} if item.question else item.fields
+            pairs = [part for pair in fields.items() for part in pair]
+            shared = item.question.keys() if item.question else ["", ""]
+            flat += [item.id, item.custom_id, item.n, *shared, item.message, len(pairs), *pairs]
         carriers = [
             {"name": s.name, "queue": s.queue, "request": json.dumps({"numbers": list(s.numbers)})} for s in shards
         ]
@@ -108,7 +114,7 @@ class BatchWork:
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
         names.append(keys.chunk(batch_id, chunk))
-        answer = self._scripts.call("expand", names, [*args, texts, *flat])
+        answer = self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])
         return None if answer[0] == "gone" else [int(n) for n in answer[1:]]
 
     def note_invalid(self, batch_id: str, invalid: Sequence[InvalidItem]) -> None:

@@ -31,6 +31,8 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 RETRY_AFTER_S = 2.0
 
 
+#: What every script has before it.
+COMMON = ("common", "flights")
 #: What a script says that needs further functions, and where they are: the governor's, those of batches.
 FURTHER = {"-- with rate\n": ("rate", "learning", "room"), "-- with batch\n": ("batch",)}
 
@@ -38,10 +40,9 @@ FURTHER = {"-- with rate\n": ("rate", "learning", "room"), "-- with batch\n": ("
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
-    text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
-    for word, parts in FURTHER.items():
-        if word in text:
-            common += "".join((LUA / f"{part}.lua").read_text() for part in parts)
+    text = (LUA / f"{name}.lua").read_text()
+    parts = sum((parts for word, parts in FURTHER.items() if word in text), COMMON)
+    common = "".join((LUA / f"{part}.lua").read_text() for part in parts)
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

@@ -190,3 +190,14 @@ def test_batches_are_listed_newest_first(service: Service) -> None:
 @pytest.mark.parametrize("what", ["", "/items", "/results", "/errors"])
 def test_an_unknown_batch_is_not_found(service: Service, what: str) -> None:
     assert service.http.get(f"{service.url}/batches/batch_none{what}", timeout=10).status_code == 404
+
+
+def test_items_that_ask_the_same_share_one_answer(service: Service) -> None:
+    alike = [{"custom_id": f"same-{n}", "prompt": "the one question", "temperature": 0} for n in range(150)]
+    first = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
+    assert (first["counts"]["completed"], first["coalesced"], first["cached"]) == (150, 149, 0)
+    second = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
+    assert (second["counts"]["completed"], second["coalesced"], second["cached"]) == (150, 0, 150)
+    assert second["usage"] is None
+    answers = {line["result"]["content"] for line in batch.read(service, second["id"], "results")}
+    assert len(answers) == 1

@@ -18,7 +18,7 @@ from tasks.domain.standing import Lesson, State
 from tasks.store import keys
 from tests.store.attempts import WORKER, Attempts, any_claim
 from tests.store.clients import PLACES
-from tests.store.model import LIMIT, QUEUE
+from tests.store.model import BATCH, LIMIT, QUEUE
 from tests.store.workers import MOMENTS, NAMES
 from tests.support.valkey import Valkey
 
@@ -70,6 +70,7 @@ class Lifecycle(Attempts):
             assert self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True) == len(waiting)
             for seen in waiting:
                 seen.end("failed")
+            self.collect()
 
     # ---- time and the sweep ----
 
@@ -126,7 +127,8 @@ class Lifecycle(Attempts):
                 self.come(job_id)
         for place, job_id in enumerate(self.seen):
             self.redis.zadd(keys.parked(LIMIT), {job_id: place}, xx=True)
-        self.redis.hset(f"tandem:flow:{QUEUE}:0", mapping={"busy_at": 1, "mark_at": 1})
+        for priority in (0, BATCH):
+            self.redis.hset(keys.flow(QUEUE, priority), mapping={"busy_at": 1, "mark_at": 1})
         self.redis.hset(keys.limit(LIMIT), "wake_at", 1)
 
     # ---- the end ----

@@ -130,6 +130,8 @@ class BatchSchema(Schema):
     estimating = fields.Boolean(required=True)
     usage = fields.Nested(UsageSchema, required=True, allow_none=True)
     tokens_per_s = fields.Float(required=True, allow_none=True)
+    cached = fields.Integer(required=True, metadata={"description": "Items whose answer was there."})
+    coalesced = fields.Integer(required=True, metadata={"description": "Items that shared another's answer."})
     queues = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
     round = fields.Integer(required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
@@ -161,6 +163,8 @@ def shown(batch: Batch) -> dict[str, Any]:
         "estimating": batch.eta is None and not batch.status.is_final,
         "usage": dict(batch.usage) or None,
         "tokens_per_s": tokens_per_s(batch),
+        "cached": batch.cached,
+        "coalesced": batch.coalesced,
         "queues": dict(batch.queued),
         "round": batch.round,
         "metadata": dict(batch.metadata),

@@ -7,12 +7,12 @@
 --         stops it ("" = none), ttl_s
 --   returns {"rejected"} | {"over"} | {"begun", step, epoch, queue, priority, …}: messages of its shards
 local batch, now = KEYS[1], now_ms()
-local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted")
+local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted", "settled")
 if b.status ~= "validating" then return {b.status == "in_progress" and "begun" or "over"} end
 local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names")
 if ARGV[5] == "0" then
-  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "cancelled", valid, "error_code", "invalid_items",
+  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "cancelled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
   drop_shards(ARGV[1])
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end
@@ -21,7 +21,7 @@ end
 redis.call("HSET", batch, "status", b.cancel_wanted and "cancelling" or "in_progress", "in_progress_at", now, "valid", valid)
 if ARGV[6] ~= "" then redis.call("HSET", batch, "stop_at", math.floor(valid * tonumber(ARGV[6])) + 1) end
 redis.call("PERSIST", new_step(ARGV[1], "finish", ARGV[3], ARGV[4], now, tonumber(ARGV[2]), "step", "finish"))
-watch_step(step_id(ARGV[1], "finish"), valid > 0 and not b.cancel_wanted and b.expires_at or now)
+watch_step(step_id(ARGV[1], "finish"), tonumber(b.settled) < valid and not b.cancel_wanted and b.expires_at or now)
 local send = {"begun"}
 if b.cancel_wanted then return send end
 for _, name in ipairs(redis.call("LRANGE", batch .. ":shards", 0, -1)) do

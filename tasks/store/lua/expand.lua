@@ -3,25 +3,28 @@
 -- written before changes nothing. Refused by a full Redis: the step is tried again.
 --   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines)
 --   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, request}, …]),
---         invalid (JSON: [text of each, …]), then for each item: id, custom_id, n, number of its fields * 2, field, value, …
+--         invalid (JSON: [text of each, …]), ttl_s, then for each item: id, custom_id, n, where its answer may be shared
+--         answer:{question} and flight:{flight} and its message (else ""), number of its fields * 2, field, value, …
 --   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
 local batch, chunk, now, keep = KEYS[1], tonumber(ARGV[2]), now_ms(), tonumber(ARGV[3])
 local b = fields_of(batch, "status", "expanded", "expires_at", "owner")
 if b.status ~= "validating" then return {"gone"} end
 if tonumber(b.expanded or 0) > chunk then return {"known"} end
 
-local doubled, valid, i = {}, 0, 7
+local ttl_s, doubled, i = ARGV[7], {}, 8
 while i <= #ARGV do
-  local id, name, n, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local id, name, n, answer, flight, message = unpack(ARGV, i, i + 5)
+  local count = tonumber(ARGV[i + 6])
   if redis.call("HSETNX", KEYS[2], name, n) == 0 and redis.call("HGET", KEYS[2], name) ~= n then
     doubled[#doubled + 1] = n
   else
     redis.call("HSET", job_key(id), "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
       "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[4],
-      "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 4, i + 3 + count))
-    valid = valid + 1
+      "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 7, i + 6 + count))
+    -- One whose answer is there, or under way, is not its shard's any more.
+    if flight ~= "" then board(id, job_key(id), now, answer, flight:sub(#flight_key("") + 1), message, ttl_s) end
   end
-  i = i + 4 + count
+  i = i + 7 + count
 end
 for _, shard in ipairs(cjson.decode(ARGV[5])) do
   new_step(ARGV[1], shard.name, shard.queue, ARGV[4], now, keep, "step", "shard", "request", shard.request)
