@@ -15,7 +15,7 @@ from tasks.schemas.parts import ImagePartSchema, TextPartSchema
 from tasks.schemas.tools import NamedToolSchema
 from web import errors
 from web.schemas import chat
-from web.schemas.batch import BatchSubmissionSchema
+from web.schemas.batch import BatchSubmissionSchema, LastJobSchema
 from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.problem import ProblemSchema
 
@@ -30,6 +30,7 @@ SHAPES = {
     "ResponseFormat": tools.SHAPE,
     "Submission": requests.SHAPE,
     "BatchItem": requests.SHAPE,
+    "LastJob": requests.SHAPE,
     "Chat": chat.SHAPE,
 }
 #: Schemas that are named in others by their reference only.
@@ -40,6 +41,7 @@ UNNAMED = {
     "ImagePart": ImagePartSchema,
     "NamedTool": NamedToolSchema,
     "BatchSubmission": BatchSubmissionSchema,
+    "LastJob": LastJobSchema,
 }
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
@@ -69,7 +71,7 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     for name, shape in SHAPES.items():
         schemas[name].update(shape)
     names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
-    for name in ("Submission", "BatchSubmission", "BatchItem"):
+    for name in ("Submission", "BatchSubmission", "BatchItem", "LastJob"):
         schemas[name]["properties"]["metadata"]["propertyNames"] = names
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from tasks.batches import last
 from tasks.domain.batch import BatchStatus, item_pages
 from tasks.store import batch_work
 from tasks.store.steps import AT_ONCE
@@ -33,6 +34,8 @@ def look(batch_id: str) -> bool:
             _end(batch_id, plan.lines, BatchStatus.CANCELLED, "the batch was cancelled")
         elif word == "expire":
             _end(batch_id, plan.lines, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
+        elif word == "last" and not rest[0]:
+            last.begin(batch_id, plan)
         else:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tasks import publish
 from tasks.domain.batch import Batch, BatchStatus, InvalidItem, item_id
@@ -20,7 +21,14 @@ def find(batch_id: str, owner: str) -> Batch:
     batch = batches.default().find(batch_id, owner)
     if batch is None:
         raise BatchNotFound(f"no batch {batch_id}")
-    return batch
+    return _with_last(batch)
+
+
+def _with_last(batch: Batch) -> Batch:
+    if batch.on_complete is None or batch.on_complete["job_id"] is None:
+        return batch
+    job = jobs.default().find(batch.on_complete["job_id"], batch.owner)
+    return batch if job is None else replace(batch, on_complete={**batch.on_complete, "job": job})
 
 
 def page(owner: str, *, status: BatchStatus | None, limit: int, after: str | None) -> tuple[list[Batch], bool]:

@@ -61,7 +61,12 @@ def _run(here: WorkerProcess, step: Step) -> None:
 
 
 def _finish(step: Step) -> None:
-    while not conclude.look(step.batch_id):
-        if batch_work.default().rest(step):
-            return
+    try:
+        while not conclude.look(step.batch_id):
+            if batch_work.default().rest(step):
+                return
+    except Unavailable:
+        # Nobody is there for the job over its results, or Redis is away: then this fails, too.
+        batch_work.default().rest(step, delay_s=AGAIN_S)
+        return
     steps.default().done(step)

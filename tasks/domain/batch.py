@@ -40,6 +40,11 @@ def item_id(batch_id: str, line: int) -> str:
     return f"job_{batch_id.removeprefix('batch_')}-{line}"
 
 
+def last_id(batch_id: str, number: int) -> str:
+    """The job over the results of a batch's round."""
+    return f"job_{batch_id.removeprefix('batch_')}-last{number}"
+
+
 def item_pages(batch_id: str, lines: int, size: int) -> Iterator[list[str]]:
     """The jobs of all lines, `size` at a time."""
     for first in range(1, lines + 1, size):

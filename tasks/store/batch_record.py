@@ -52,4 +52,5 @@ def rate(latest_us: Sequence[float], now_us: float) -> float | None:
 def _last(values: Mapping[str, str]) -> dict[str, Any] | None:
     if cast(dict[str, Any], json.loads(values["options"]))["on_complete"] is None:
         return None
-    return {"job_id": values.get("last_job")}
+    error = values.get("last_error")
+    return {"job_id": values.get("last_job") or None, "error": json.loads(error or "null")}

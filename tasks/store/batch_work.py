@@ -43,7 +43,7 @@ class NewShard:
 
 
 #: The fields of a record that a plan is made of.
-PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "expires_at", "options"]
+PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class Plan:
     chunks: int
     expanded: int
     invalid: int
+    round: int
     expires_at_s: float
     options: Mapping[str, Any]
 
@@ -83,6 +84,7 @@ class BatchWork:
             chunks=int(values["chunks"]),
             expanded=int(values["expanded"]),
             invalid=int(values["invalid"]),
+            round=int(values["round"]),
             expires_at_s=float(values["expires_at"]) / 1000,
             options=json.loads(values["options"]),
         )
@@ -139,10 +141,12 @@ class BatchWork:
         args = [step.job_id, step.fence, int(delay_s * 1000)]
         return int(self._scripts.call("rest_batch", [keys.batch(step.batch_id), keys.job(step.job_id)], args)) != 2
 
-    def set_last(self, batch_id: str, job_id: str) -> None:
-        """Say which job runs over the results."""
+    def set_last(self, batch_id: str, *, job_id: str = "", error: Mapping[str, str] | None = None) -> None:
+        """Say which job runs over the results, or why none does."""
         with renamed():
-            self._redis.hset(keys.batch(batch_id), "last_job", job_id)
+            self._redis.hset(
+                keys.batch(batch_id), mapping={"last_job": job_id, "last_error": json.dumps(error or None)}
+            )
 
     def erase_items(self, ids: Sequence[str]) -> None:
         """Erase items that were never let go."""

@@ -10,6 +10,7 @@ import pytest
 from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
+from tests.support.verdict import calls
 
 
 def items(count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -201,3 +202,43 @@ def test_items_that_ask_the_same_share_one_answer(service: Service) -> None:
     assert second["usage"] is None
     answers = {line["result"]["content"] for line in batch.read(service, second["id"], "results")}
     assert len(answers) == 1
+
+
+def test_a_job_is_run_over_the_results_once(service: Service) -> None:
+    items_ = [{"custom_id": f"c{n}", "prompt": f"part {n}"} for n in range(120)]
+    items_.append({"custom_id": "bad", "prompt": "x", "model": "sandbox/status-400"})
+    reduce = {"prompt": "{{completed}} of {{total}}:{{#results}} {{custom_id}}={{status}}{{/results}}", "mode": "api"}
+    answer = service.http.post(
+        f"{service.url}/batches", json={"items": items_, "on_complete": reduce, "metadata": {"a": "b"}}, timeout=10
+    )
+    assert answer.status_code == 202, answer.text
+    found = batch.ended(service, answer.json()["id"])
+    last = found["on_complete"]
+    assert (found["status"], found["counts"]["completed"], last["status"]) == ("completed", 120, "completed")
+    assert "120 of 121:" in last["result"]["content"]
+    assert "c0=completed c1=completed" in last["result"]["content"]
+    assert len([c for c in calls(service.sandbox_log) if (c["job_id"], c["event"]) == (last["job_id"], "arrived")]) == 1
+
+
+def test_what_comes_of_the_results_is_told_when_it_fails(service: Service) -> None:
+    for reduce, code in (
+        ({"prompt": "sum {{total}}", "model": "sandbox/status-400"}, "bad_request"),
+        ({"prompt": "{{#results}}" + "x" * 100_000 + "{{/results}}"}, "invalid_request"),
+    ):
+        body = {"items": items(150), "on_complete": reduce}
+        answer = service.http.post(f"{service.url}/batches", json=body, timeout=10)
+        found = batch.ended(service, answer.json()["id"])
+        assert (found["status"], found["counts"]["completed"]) == ("completed", 150)
+        assert found["on_complete"]["error"]["code"] == code
+
+
+def test_a_job_over_the_results_that_could_never_be_is_refused(service: Service) -> None:
+    for reduce, field in (
+        ({}, "messages"),
+        ({"prompt": "x", "temperature": 9}, "temperature"),
+        ({"prompt": "x", "idempotency_key": "k"}, "idempotency_key"),
+    ):
+        answer = service.http.post(
+            f"{service.url}/batches", json={"items": items(1), "on_complete": reduce}, timeout=10
+        )
+        assert (answer.status_code, list(answer.json()["errors"])) == (422, [f"on_complete.{field}"])

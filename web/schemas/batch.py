@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from tasks.domain.batch import Batch, BatchOptions, BatchStatus
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Job, Mode, Status
 from tasks.schemas.fields import Pairs, Real, Text, Whole
 from tasks.schemas.submission import LONGEST_CUSTOM_ID, LONGEST_NAME, SubmissionSchema
-from web.schemas.job import TIMES, JobSchema, UsageSchema, rfc3339
+from web.schemas.job import RESULT, TIMES, JobSchema, UsageSchema, rfc3339
 from web.schemas.job import shown as job_shown
 
 CONTINUE, STOP = "continue", "stop"
@@ -57,7 +57,16 @@ class BatchOptionsSchema(Schema):
         },
     )
     max_attempts = Whole(validate=validate.Range(1, 100))
-    expires_in_s = Real(validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False))
+    expires_in_s = Real(
+        validate=validate.Range(0, LONGEST_EXPIRES_IN_S, min_inclusive=False), metadata={"exclusiveMinimum": 0}
+    )
+    on_complete = fields.Dict(
+        metadata={
+            "description": "A job that is run once at the end. In its texts {{#results}}{{custom_id}}: {{content}}"
+            "{{/results}} is repeated for each item; {{total}}, {{completed}} and {{failed}} are counts.",
+            "allOf": [{"$ref": "#/components/schemas/LastJob"}],
+        }
+    )
     metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=dict)
     idempotency_key = Text(validate=validate.Length(1, LONGEST_KEY))
 
@@ -70,6 +79,7 @@ class BatchOptionsSchema(Schema):
         for name in NO_DEFAULTS:
             if name in defaults:
                 raise ValidationError("Is not a default of items.", f"defaults.{name}")
+        _check_last(loaded.get("on_complete"), defaults.get("mode"))
         return BatchOptions(
             defaults=defaults,
             stop_after=_share(loaded.pop("on_item_failure")),
@@ -78,8 +88,35 @@ class BatchOptionsSchema(Schema):
         )
 
 
+def _check_last(said: dict[str, Any] | None, mode: Any) -> None:
+    """That it will be a job once it is filled in, as far as can be told now."""
+    if said is None:
+        return
+    try:
+        _job.load(said if mode is None else {"mode": mode, **said})
+    except ValidationError as error:
+        raise ValidationError({"on_complete": error.messages}) from error
+
+
+class LastJobSchema(SubmissionSchema):
+    """The job over a batch's results."""
+
+    class Meta:
+        """The batch has a key."""
+
+        exclude = ("idempotency_key",)
+
+
+_job = LastJobSchema()
+
+
 class BatchItemSchema(SubmissionSchema):
     """A job of a batch."""
+
+    class Meta:
+        """The batch has a key and a deadline."""
+
+        exclude = ("idempotency_key", "expires_in_s")
 
     custom_id = Text(required=True, validate=validate.Length(1, LONGEST_CUSTOM_ID))
 
@@ -106,6 +143,15 @@ class BatchErrorSchema(Schema):
 
     code = fields.String(required=True)
     message = fields.String(required=True)
+
+
+class LastSchema(Schema):
+    """The job over the results."""
+
+    job_id = fields.String(required=True, allow_none=True)
+    status = fields.String(required=True, allow_none=True)
+    result = fields.Raw(required=True, metadata=RESULT)
+    error = fields.Nested(BatchErrorSchema, required=True, allow_none=True)
 
 
 class BatchSchema(Schema):
@@ -136,6 +182,7 @@ class BatchSchema(Schema):
     round = fields.Integer(required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     error = fields.Nested(BatchErrorSchema, required=True, allow_none=True)
+    on_complete = fields.Nested(LastSchema, required=True, allow_none=True)
     links = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
@@ -169,8 +216,17 @@ def shown(batch: Batch) -> dict[str, Any]:
         "round": batch.round,
         "metadata": dict(batch.metadata),
         "error": batch.error,
+        "on_complete": last_shown(batch.on_complete),
         "links": {"self": own, "cancel": f"{own}/cancel", "results": f"{own}/results", "errors": f"{own}/errors"},
     }
+
+
+def last_shown(last: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The job over the results as a client sees it."""
+    if last is None:
+        return None
+    said = job_shown(last["job"]) if "job" in last else {"status": None, "result": None, "error": last["error"]}
+    return {"job_id": last["job_id"], **{name: said[name] for name in ("status", "result", "error")}}
 
 
 def tokens_per_s(batch: Batch) -> float | None:

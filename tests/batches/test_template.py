@@ -1,0 +1,60 @@
+"""The texts of the job over a batch's results."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tasks.batches import template
+from tasks.batches.template import TooLong
+
+RESULTS = [
+    {"custom_id": "a", "status": "completed", "content": "first", "error": ""},
+    {"custom_id": "b", "status": "failed", "content": "", "error": "no"},
+]
+COUNTS = template.counted(RESULTS)
+
+
+def filled(text: object, most: int = 1000) -> object:
+    return template.filled({"prompt": text, "model": "{{total}}"}, RESULTS, COUNTS, most=most)["prompt"]
+
+
+def test_a_section_is_repeated_and_words_are_filled_in() -> None:
+    assert filled("{{completed}}/{{total}}{{#results}} {{custom_id}}:{{content}}{{error}}{{/results}}.") == (
+        "1/2 a:first b:no."
+    )
+    assert filled("{{unknown}} {{/results}} {{#results}}") == "{{unknown}} {{/results}} {{#results}}"
+
+
+def test_messages_and_their_parts_are_texts_too() -> None:
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "{{failed}}"}]},
+        {"role": "{{total}}", "content": "{{total}}"},
+    ]
+    assert template.filled({"messages": messages}, RESULTS, COUNTS, most=100)["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "1"}]},
+        {"role": "{{total}}", "content": "2"},
+    ]
+    assert template.filled({"model": "{{total}}"}, RESULTS, COUNTS, most=100) == {"model": "{{total}}"}
+
+
+def test_an_answer_is_no_template() -> None:
+    results = [
+        {
+            "custom_id": "{{total}}",
+            "status": "completed",
+            "content": "{{#results}}{{custom_id}}{{/results}}",
+            "error": "",
+        }
+    ]
+    text = template.filled({"prompt": "{{#results}}{{custom_id}} {{content}}{{/results}}"}, results, COUNTS, most=1000)
+    assert text["prompt"] == "{{total}} {{#results}}{{custom_id}}{{/results}}"
+
+
+def test_what_would_be_too_long_is_refused_before_it_is_made() -> None:
+    many = [RESULTS[0]] * 50_000
+    began = time.monotonic()
+    with pytest.raises(TooLong):
+        template.filled({"prompt": "{{#results}}" + "x" * 10_000 + "{{/results}}" * 100}, many, COUNTS, most=1_000_000)
+    assert time.monotonic() - began < 5
