@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
-from tasks import intake, publish, quotas, routing, serving, settings
+from tasks import intake, publish, quotas, routing, settings
 from tasks.domain import estimate
-from tasks.domain.errors import JobNotFound
+from tasks.domain.errors import InvalidRequest, JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
 from tasks.routing import Route
-from tasks.store import capacity, durability, events, fleet, jobs, record
+from tasks.store import capacity, durability, events, fleet, jobs, places, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
+from tasks.store.places import Place
 
 #: What a record takes in Redis beside its texts, roughly: fields, indexes, the message and its copies.
 RECORD_BYTES = 2048
@@ -29,11 +31,11 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-    _check_size(asked, route)
+    further = _check_size(asked, route)
     asked = intake.take_in(asked)
     fields = record.fields(
         asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
-    )
+    ) | places.fields([_place(route), *further], patience_s=here.auto_wait_s if route.answered_by is None else None)
     if here.durable_accept:
         durability.default().ensure()
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
@@ -67,14 +69,23 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(asked: Submission, route: Route) -> None:
+def _check_size(asked: Submission, route: Route) -> list[Place]:
+    """The further places that it is not too large for. Raises InvalidRequest when it is for the first."""
     if not quotas.default():
-        return
-    by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
-    if by is not None:
-        request = asked.request.to_json()
-        tokens = {"prompt_tokens": estimate.prompt_tokens(request), "most_tokens": int(request.get("max_tokens") or 0)}
-        quotas.check(by.provider, route.target or by.target, **tokens)
+        return [_place(one) for one in route.further]
+    request = asked.request.to_json()
+    tokens = {"prompt_tokens": estimate.prompt_tokens(request), "most_tokens": int(request.get("max_tokens") or 0)}
+    quotas.check(route.provider, route.model, **tokens)
+    found = []
+    for one in route.further:
+        with suppress(InvalidRequest):
+            quotas.check(one.provider, one.model, **tokens)
+            found.append(_place(one))
+    return found
+
+
+def _place(route: Route) -> Place:
+    return Place(route.queue, route.provider, route.target, route.model)
 
 
 def find(job_id: str, owner: str) -> Job:

@@ -70,7 +70,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for (queue, backoff, rate_limit) and until when, if that is known."""
+    """What a pending job waits for (queue, backoff, rate_limit, circuit_open) and until when, if that is known."""
 
     reason: str
     until: datetime | None = None

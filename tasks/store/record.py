@@ -52,7 +52,7 @@ def _attempt(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _wait(values: Mapping[str, str | None]) -> Wait | None:
     if values["status"] != Status.PENDING:
         return None
-    reason = {"queued": "queue", "parked": "rate_limit"}.get(values["phase"] or "", "backoff")
+    reason = {"queued": "queue", "parked": values["reason"]}.get(values["phase"] or "") or "backoff"
     return Wait(reason=reason, until=from_ms(values["until"]))
 
 
