@@ -14,12 +14,14 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tasks.domain.errors import IdempotencyMismatch
+from tasks.store import places
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
 from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tests.store import model
-from tests.store.model import OWNER, QUEUE, Seen
+from tests.store.elsewhere import BREAKER, GPU, WAYS, Elsewhere
+from tests.store.model import OWNER, Seen
 from tests.store.workers import LEASE_S, Workers
 
 #: A job's time: less and more than the waits that it is given.
@@ -40,15 +42,16 @@ class Clients(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600)
+        self.jobs = Jobs(self.redis, ttl_s=600, breaker=BREAKER)
+        self.elsewhere = Elsewhere()
         self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
-        self.is_held = self.is_retired = False
-        for _ in range(3):  # whatever hypothesis leaves out of a run, these are there
-            self.accept(None, "a", LATER_S, sent=True)
+        self.is_held = False
+        for way in ("api", "auto", "auto from gpu"):  # whatever hypothesis leaves out of a run, these are there
+            self.accept(None, "a", LATER_S, sent=True, way=way)
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
@@ -67,17 +70,19 @@ class Clients(RuleBasedStateMachine):
             self.redis.lpush(message.queue, message.job_id)
 
     def take(self, place: int) -> Message:
-        self.redis.rpop(QUEUE)
-        return self.broker.pop(place % len(self.broker))
+        message = self.broker.pop(place % len(self.broker))
+        self.redis.rpop(message.queue)
+        return message
 
     # ---- clients ----
 
     @precondition(lambda self: len(self.unfinished()) < 4)
     @rule(
-        key=st.sampled_from([None, "k1", "k2"]), payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans()
-    )
-    def accept(self, key: str | None, payload: str, expires_in_s: float, sent: bool) -> None:
-        new = new_job(len(self.seen), key, payload, expires_in_s)
+        key=st.sampled_from([None, "k1", "k2"]), payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans(),
+        way=st.sampled_from(list(WAYS)),
+    )  # fmt: skip
+    def accept(self, key: str | None, payload: str, expires_in_s: float, sent: bool, way: str) -> None:
+        new = new_job(len(self.seen), key, payload, expires_in_s, way)
         first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
         if first is not None and first.fingerprint != payload:
             with pytest.raises(IdempotencyMismatch):
@@ -88,9 +93,9 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
-        self.seen[new.job_id] = Seen(new=new)
+        self.seen[new.job_id] = Seen(new=new, places=WAYS[way])
         if sent:
-            self.send([first_message(new.job_id)])
+            self.send([first_message(new)])
 
     @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
     def ask(self, place: int, ask: str) -> None:
@@ -112,7 +117,7 @@ class Clients(RuleBasedStateMachine):
         if not seen.erased:
             again = self.jobs.accept(seen.new)
             assert again.job_id == seen.new.job_id
-            self.send([first_message(again.job_id)])
+            self.send([first_message(seen.new)])
 
     def cancel(self, job_id: str) -> None:
         seen = self.seen[job_id]
@@ -128,16 +133,18 @@ class Clients(RuleBasedStateMachine):
         self.send([self.take(place)] * times)
 
 
-def new_job(number: int, key: str | None, payload: str, expires_in_s: float) -> NewJob:
-    """A job as the web would hand it over."""
-    record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+def new_job(number: int, key: str | None, payload: str, expires_in_s: float, way: str) -> NewJob:
+    """A job as the web would hand it over. One that may leave the gpu has no patience left from the beginning."""
+    where, mode = WAYS[way], way.partition(" ")[0]
+    record = {"owner": OWNER, "kind": "chat", "mode": mode, "model": "default", "request": '{"messages":[]}',
+              "metadata": "{}", "queue": where[0].queue, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+    record |= places.fields(where, patience_s=0.0 if where[0] is GPU else None)
     return NewJob(
         job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
         fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record,
     )  # fmt: skip
 
 
-def first_message(job_id: str) -> Message:
+def first_message(new: NewJob) -> Message:
     """The message that goes with an accepted job."""
-    return Message(job_id=job_id, epoch=0, queue=QUEUE, priority=0)
+    return Message(job_id=new.job_id, epoch=0, queue=new.fields["queue"], priority=0)

@@ -84,6 +84,7 @@ def test_it_opens_on_failures_in_a_row_and_makes_wait(store: Jobs) -> None:
     assert [field(store, waiting, name) for name in ("status", "phase", "reason", "tries", "n")] == [
         "pending", "parked", "circuit_open", "0", None,
     ]  # fmt: skip
+    assert field(store, waiting, "epoch") == "1", "a second copy of its message would find it again"
     assert store.redis.zscore(keys.DUE, waiting) == float(field(store, waiting, "expires_at"))
     [circuit] = Circuits(store.redis).not_closed()
     assert (circuit.provider, circuit.model, circuit.state, circuit.opens, circuit.waiting) == (

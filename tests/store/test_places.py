@@ -92,6 +92,11 @@ def look(store: Jobs, due: Due, job_id: str) -> list[str]:
     return [message.job_id for message in due.sweep()[1]]
 
 
+def soon(store: Jobs, job_id: str) -> bool:
+    """Whether it is looked at again, before its deadline."""
+    return 1 < (store.redis.zscore(keys.DUE, job_id) or 0) < float(field(store, job_id, "expires_at"))
+
+
 def test_a_job_with_one_place_carries_no_routes() -> None:
     assert places.fields([FIRST]) == {}
     assert places.fields([FIRST, SECOND]).keys() == {"routes"}
@@ -150,10 +155,9 @@ def test_with_all_circuits_open_it_waits_and_leaves_as_soon_as_another_closes(st
     job_id = auto(store, FIRST, SECOND)
     assert take(store, job_id) is None
     assert where_is(store, job_id)[:2] == ("api", "parked")
+    assert soon(store, job_id), "nobody would look whether the other one has closed"
     assert look(store, due, job_id) == []
-    score = store.redis.zscore(keys.DUE, job_id)
-    assert score is not None
-    assert 1 < score < float(field(store, job_id, "expires_at"))
+    assert soon(store, job_id)
     store.redis.delete(keys.circuit("other:its-model"))
     assert look(store, due, job_id) == [job_id]
     assert trail(store, job_id) == [(1, "api", "upstream", "model", "passed_over", "circuit_open")]
@@ -186,6 +190,16 @@ def test_a_retired_model_is_left_and_not_gone_to(store: Jobs) -> None:
         assert take(store, moved) is None
         assert where_is(store, moved)[:2] == ("api.third", "queued")
         assert trail(store, moved)[-1][-2:] == ("passed_over", "model_retired")
+
+
+def test_a_job_that_must_leave_goes_to_a_broken_place_rather_than_a_retired_one(store: Jobs) -> None:
+    third = Place("api.third", "third", "", "m")
+    job_id = auto(store, FIRST, SECOND, third)
+    leaving = claim(store, job_id)
+    break_circuit(store, SECOND)
+    retire(store, third)
+    places.move(store, leaving, outcome="failed", reason="payment_required")
+    assert where_is(store, job_id)[:2] == ("api.other", "queued")
 
 
 def test_a_model_that_all_have_retired_fails_the_job(store: Jobs) -> None:
