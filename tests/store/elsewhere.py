@@ -23,8 +23,8 @@ ALL = (GPU, API, OTHER)
 SERVINGS = [(place.queue, place.provider, place.model) for place in ALL]
 #: What a job may be: of one place, as those of mode=gpu and mode=api are, or of several.
 WAYS: dict[str, tuple[Place, ...]] = {"gpu": (GPU,), "api": (API,), "auto": (API, OTHER), "auto from gpu": ALL}
-#: It opens soon, and stays open for longer than a test takes.
-BREAKER = Breaker(failures=2, open_s=3600, longest_s=7200)
+#: It opens at once, for with more failures few runs would see it open, and stays so for longer than a test takes.
+BREAKER = Breaker(failures=1, open_s=3600, longest_s=7200)
 
 
 def name(place: Place) -> str:
