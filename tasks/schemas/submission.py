@@ -8,7 +8,7 @@ from typing import Any, get_args
 from marshmallow import Schema, fields, post_load, validate
 
 from tasks.domain.embedding import InputType, Truncate
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Kind, Mode, Request, Submission
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Cache, Kind, Mode, Request, Submission
 from tasks.domain.request import fingerprint
 from tasks.schemas import requests
 from tasks.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
@@ -33,6 +33,7 @@ class Asked:
     expires_in_s: float | None
     metadata: dict[str, str]
     idempotency_key: str | None
+    cache: Cache | None = None
 
     def submission(self, *, owner: str, key: str | None, default_expires_in_s: float) -> Submission:
         """The job as `owner` submits it under `key`."""
@@ -46,10 +47,17 @@ class Asked:
             metadata=self.metadata,
             idempotency_key=key,
             fingerprint=self._fingerprint() if key else "",
+            cache=self.cache,
         )
 
     def _fingerprint(self) -> str:
-        rest = {"kind": self.kind, "mode": self.mode, "model": self.model, "expires_in_s": self.expires_in_s}
+        rest: dict[str, Any] = {
+            "kind": self.kind,
+            "mode": self.mode,
+            "model": self.model,
+            "expires_in_s": self.expires_in_s,
+        }
+        rest |= {"cache": self.cache} if self.cache else {}
         return fingerprint({"request": self.request.to_json(), "metadata": self.metadata, **rest})
 
 
@@ -68,6 +76,14 @@ class SamplingSchema(Schema):
         truthy={True},
         falsy={False},
         metadata={"description": "Whether the model thinks first. Unset: as the model does by itself."},
+    )
+    cache = fields.Enum(
+        Cache,
+        by_value=Text,
+        metadata={
+            "description": "use: an earlier answer to the same, or one under way, will do; refresh: ask anew, and keep "
+            "that answer for others; off: neither. Unset: use for temperature 0, a seed and embeddings, else off."
+        },
     )
     idempotency_key = Text(
         validate=validate.Length(1, LONGEST_KEY),
@@ -124,5 +140,5 @@ class SubmissionSchema(SamplingSchema):
         """The body as a value."""
         kind = loaded.pop("kind", Kind.EMBEDDING if "input" in loaded else Kind.CHAT)
         head = {name: loaded.pop(name) for name in ("mode", "model", "metadata")}
-        keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
+        keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key", "cache")}
         return Asked(request=requests.read(kind, head["model"], loaded), kind=kind, **head, **keys)

@@ -31,6 +31,8 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 RETRY_AFTER_S = 2.0
 
 
+#: What every script has before it.
+COMMON = ("common", "flights")
 #: What a script says that needs further functions, and where they are, in order.
 PARTS = {"-- with rate\n": ("rate", "learning", "room"), "-- with circuit\n": ("circuit", "places")}
 
@@ -38,10 +40,9 @@ PARTS = {"-- with rate\n": ("rate", "learning", "room"), "-- with circuit\n": ("
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
-    text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
-    for mark, parts in PARTS.items():
-        if mark in text:
-            common += "".join((LUA / f"{part}.lua").read_text() for part in parts)
+    text = (LUA / f"{name}.lua").read_text()
+    further = [part for mark, parts in PARTS.items() if mark in text for part in parts]
+    common = "".join((LUA / f"{part}.lua").read_text() for part in (*COMMON, *further))
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

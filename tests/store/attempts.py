@@ -79,7 +79,8 @@ class Attempts(Clients):
     def claim(self, message: Message, worker: str, may_isolate: bool = True) -> Claim | None:
         self.look()
         seen = self.seen[message.job_id]
-        is_right = not seen.is_over and seen.holder is None and message.epoch == seen.epoch
+        is_waiting = not seen.is_over and seen.holder is None and not seen.is_following
+        is_right = is_waiting and message.epoch == seen.epoch
         self.nobody_is_on_its_way()
         taken = self.jobs.take(
             message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate, servings=SERVINGS
@@ -139,9 +140,11 @@ class Attempts(Clients):
 
     def settle(self, claim: Claim, status: Status) -> None:
         told = Told.ANSWERED if status is Status.COMPLETED else None
-        written = self.jobs.settle(claim, status, outcome=status.value, told=told)
+        result = f'"{claim.job_id}.{claim.fence}"'
+        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result}, told=told)
         if self.minded(claim, written):
             seen = self.seen[claim.job_id]
+            seen.result = result
             self.circuit(seen).tell(claim, told)
             seen.end(status.value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -14,20 +16,37 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tasks.domain.errors import IdempotencyMismatch
+from tasks.domain.job import Cache
+from tasks.publish import list_of
 from tasks.store import places
+from tasks.store.answers import Question
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
 from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tests.store import model
-from tests.store.elsewhere import BREAKER, GPU, WAYS, Elsewhere
-from tests.store.model import OWNER, Seen
+from tests.store.elsewhere import ALL, BREAKER, GPU, WAYS, Elsewhere
+from tests.store.flights import Flights, question
+from tests.store.model import BATCH, OWNER, Seen
 from tests.store.workers import LEASE_S, Workers
 
 #: A job's time: less and more than the waits that it is given.
 SOON_S, LATER_S = 120.0, 7200.0
 #: Longer than a test takes: what is not set back is young.
 PATIENCE_S = 600.0
+#: What a message looks like that a script sends.
+PUSHED = "pushed:"
+#: Mostly one question: what is of interest are those who ask the same.
+QUESTIONS = st.sampled_from(
+    [
+        None,
+        None,
+        question("q", Cache.USE),
+        question("q", Cache.USE),
+        question("q", Cache.REFRESH),
+        question("r", Cache.USE),
+    ]
+)
 KEYS, TIMES, PLACES = st.sampled_from([None, "k1", "k2"]), st.sampled_from([SOON_S, LATER_S]), st.integers(0, 99)
 
 # A rule that would find nothing to do is not drawn: most steps would be idle else.
@@ -47,11 +66,14 @@ class Clients(RuleBasedStateMachine):
         self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
+        self.flights = Flights(self.redis, self.seen)
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
         self.is_held = False
         for way in ("api", "auto", "auto from gpu"):  # whatever hypothesis leaves out of a run, these are there
-            self.accept(None, "a", LATER_S, sent=True, way=way)
+            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0, way=way)
+        for priority in (BATCH, BATCH, 0):  # a leader, who is lifted, and two who follow
+            self.accept(None, "a", LATER_S, sent=True, asked=question("q", Cache.USE), priority=priority, way="auto")
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
@@ -60,29 +82,45 @@ class Clients(RuleBasedStateMachine):
 
     @invariant()
     def look(self) -> None:
-        model.check(self.redis, getattr(self, "seen", {}))
+        if hasattr(self, "seen"):
+            self.collect()
+            model.check(self.redis, self.seen)
+            self.flights.check()
 
     # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
 
     def send(self, messages: list[Message] | None) -> None:
         for message in messages or ():
             self.broker.append(message)
-            self.redis.lpush(message.queue, message.job_id)
+            self.redis.lpush(list_of(message.queue, message.priority), message.job_id)
 
     def take(self, place: int) -> Message:
         message = self.broker.pop(place % len(self.broker))
-        self.redis.rpop(message.queue)
+        self.redis.rpop(list_of(message.queue, message.priority))
         return message
+
+    def collect(self) -> None:
+        """Messages that scripts have sent themselves."""
+        for queue, priority in [(place.queue, priority) for place in ALL for priority in (0, BATCH)]:
+            line = list_of(queue, priority)
+            for text in self.redis.lrange(line, 0, -1):
+                if str(text).startswith(PUSHED):
+                    self.redis.lrem(line, 1, str(text))
+                    job_id = str(text).removeprefix(PUSHED)
+                    self.send([Message(job_id=job_id, epoch=0, queue=queue, priority=priority)])
 
     # ---- clients ----
 
-    @precondition(lambda self: len(self.unfinished()) < 4)
+    @precondition(lambda self: len(self.unfinished()) < 6)
     @rule(
-        key=st.sampled_from([None, "k1", "k2"]), payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans(),
-        way=st.sampled_from(list(WAYS)),
+        key=KEYS, payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans(), asked=QUESTIONS,
+        priority=st.sampled_from([0, BATCH]), way=st.sampled_from(list(WAYS)),
     )  # fmt: skip
-    def accept(self, key: str | None, payload: str, expires_in_s: float, sent: bool, way: str) -> None:
-        new = new_job(len(self.seen), key, payload, expires_in_s, way)
+    def accept(
+        self, key: str | None, payload: str, expires_in_s: float, sent: bool, asked: Question | None, priority: int,
+        way: str,
+    ) -> None:  # fmt: skip
+        new = new_job(len(self.seen), key, payload, expires_in_s, asked, priority, way)
         first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
         if first is not None and first.fingerprint != payload:
             with pytest.raises(IdempotencyMismatch):
@@ -93,9 +131,11 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
-        self.seen[new.job_id] = Seen(new=new, places=WAYS[way])
-        if sent:
-            self.send([first_message(new)])
+        seen = self.seen[new.job_id] = Seen(new=new, places=WAYS[way], over=self.flights.over)
+        assert accepted.shares == self.flights.board(seen)
+        if sent:  # else the web server dies before it sends
+            self.send([*accepted.lifted])
+            self.send([first_message(new)] if asked is None else [])
 
     @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
     def ask(self, place: int, ask: str) -> None:
@@ -125,6 +165,10 @@ class Clients(RuleBasedStateMachine):
         if not seen.is_over:
             seen.end("cancelled")
 
+    @rule()
+    def answers_are_forgotten(self) -> None:
+        self.flights.forget_answers()
+
     # ---- the broker's faults ----
 
     @any_message
@@ -133,18 +177,25 @@ class Clients(RuleBasedStateMachine):
         self.send([self.take(place)] * times)
 
 
-def new_job(number: int, key: str | None, payload: str, expires_in_s: float, way: str) -> NewJob:
-    """A job as the web would hand it over. One that may leave the gpu has no patience left from the beginning."""
+def new_job(
+    number: int, key: str | None, payload: str, expires_in_s: float, asked: Question | None, priority: int, way: str
+) -> NewJob:
+    """A job as the web would hand it over. Where its answer may be shared, scripts send its message themselves.
+
+    One that may leave the gpu has no patience left from the beginning.
+    """
     where, mode = WAYS[way], way.partition(" ")[0]
     record = {"owner": OWNER, "kind": "chat", "mode": mode, "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "queue": where[0].queue, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
-    record |= places.fields(where, patience_s=0.0 if where[0] is GPU else None)
+              "metadata": "{}", "priority": str(priority), "target": "", "max_tries": "5"}  # fmt: skip
+    record |= {"queue": where[0].queue} | places.fields(where, patience_s=0.0 if where[0] is GPU else None)
+    asked = asked and replace(asked, terms=mode)
     return NewJob(
         job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
-        fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record,
+        fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record, question=asked,
+        message=f"{PUSHED}job_{number}" if asked else "",
     )  # fmt: skip
 
 
 def first_message(new: NewJob) -> Message:
     """The message that goes with an accepted job."""
-    return Message(job_id=new.job_id, epoch=0, queue=new.fields["queue"], priority=0)
+    return Message(job_id=new.job_id, epoch=0, queue=new.fields["queue"], priority=int(new.fields["priority"]))

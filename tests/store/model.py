@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redis import Redis
@@ -13,6 +14,8 @@ from tasks.store.places import Place
 from tests.store.elsewhere import ALL, GPU, LIMIT, name
 
 OWNER = "owner"
+#: A line that is served after the others.
+BATCH = 5
 FINAL = {"completed", "failed", "cancelled", "expired"}
 
 
@@ -20,11 +23,13 @@ FINAL = {"completed", "failed", "cancelled", "expired"}
 class Seen:
     """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may.
 
-    `places` begins with the one where it is.
+    `places` begins with the one where it is. `leader` is the job whose answer it waits for or was given; `over` is told
+    of its end.
     """
 
     new: NewJob
     places: tuple[Place, ...]
+    over: Callable[[Seen], None] = lambda _: None
     ended: str | None = None
     erased: bool = False
     overdue: bool = False
@@ -35,6 +40,9 @@ class Seen:
     crashes: int = 0
     tries: int = 0
     engine_losses: int = 0
+    result: str | None = None
+    leader: str | None = None
+    is_cached: bool = False
     claims: list[Claim] = field(default_factory=list)
     #: By whom each of the claims was made.
     workers: list[str] = field(default_factory=list)
@@ -43,6 +51,11 @@ class Seen:
     def is_over(self) -> bool:
         """Whether nothing may happen to it any more."""
         return self.erased or self.ended is not None
+
+    @property
+    def is_following(self) -> bool:
+        """Whether it waits for another's answer."""
+        return self.leader is not None and not self.is_over
 
     def begin(self, claim: Claim, worker: str) -> None:
         """It was claimed."""
@@ -74,11 +87,14 @@ class Seen:
         assert not self.is_over, "ended twice"
         self.ended = status
         self.leave()
+        self.over(self)
 
     def erase(self) -> None:
         """Its record is gone."""
-        self.erased = True
+        was_over, self.erased = self.is_over, True
         self.leave()
+        if not was_over:
+            self.over(self)
 
     def crash(self, most: int) -> None:
         """It was charged with a death; after so many it is quarantined."""
@@ -104,18 +120,13 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     pipe = redis.pipeline(transaction=False)
     queues = [place.queue for place in ALL]
     lines = [LIMIT, *(keys.circuit_line(name(place)) for place in ALL)]
-    indexes = [
-        keys.DUE,
-        keys.owner_jobs(OWNER),
-        *(keys.waiting(queue, 0) for queue in queues),
-        *map(keys.parked, lines),
-    ]
-    for index in indexes:
+    waits = [keys.waiting(queue, priority) for queue in queues for priority in (0, BATCH)]
+    for index in (keys.DUE, keys.owner_jobs(OWNER), *waits, *map(keys.parked, lines)):
         pipe.zrange(index, 0, -1, withscores=True)
     for job_id in jobs:
         pipe.hgetall(keys.job(job_id))
     due, listed, *found = pipe.execute()
-    waiting, parked, records = found[: len(queues)], found[len(queues) :][: len(lines)], found[len(queues + lines) :]
+    waiting, parked, records = found[: len(waits)], found[len(waits) :][: len(lines)], found[len(waits + lines) :]
     assert set(dict(due)) == {job_id for job_id, seen in jobs.items() if not seen.is_over}, "watched wrongly"
     for record, (job_id, seen) in zip(records, jobs.items(), strict=True):
         if seen.erased:
@@ -125,13 +136,17 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
         if record.get("status") == "pending":
             assert dict(due)[job_id] <= float(record["expires_at"]), f"{record['phase']}, looked at after its deadline"
     phases = {job_id: record.get("phase") for record, job_id in zip(records, jobs, strict=True)}
-    for queue, line in zip(queues, waiting, strict=True):
+    for nth, queue in enumerate(queues):
+        first, batch = (set(dict(line)) for line in waiting[2 * nth :][:2])
         here = {job_id for job_id, seen in jobs.items() if phases[job_id] == "queued" and seen.places[0].queue == queue}
-        assert set(dict(line)) == here, "in line wrongly"
+        assert not first & batch, "in two lines"
+        assert first | batch == here, "in line wrongly"
     limits = {job_id: record.get("limit") for record, job_id in zip(records, jobs, strict=True)}
     for limit, line in zip(lines, parked, strict=True):
         here = {job_id for job_id in jobs if phases[job_id] == "parked" and limits[job_id] == limit}
         assert set(dict(line)) == here, "parked wrongly"
+    following = {job_id for job_id, seen in jobs.items() if seen.is_following}
+    assert {job_id for job_id in jobs if phases[job_id] == "following"} == following, "following wrongly"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
 
 
@@ -146,6 +161,11 @@ def _check_record(record: dict[str, str], seen: Seen) -> None:
     if record["status"] == "pending":
         assert all(claim.fence < seen.epoch for claim in seen.claims), "given up without a new epoch"
     assert seen.holder in (None, seen.epoch), "the holder's fence is not the record's"
+    if seen.ended == "completed":
+        assert record.get("result") == seen.result, "another answer than its own or its leader's"
+        assert (record.get("cached") == "1") == seen.is_cached
+    if seen.is_following or seen.ended == "completed":
+        assert record.get("coalesced_with") == seen.leader
     assert (record.get("error_code") == "quarantined") == seen.quarantined
     if not seen.is_over:
         assert (record.get("suspect") == "1") == seen.suspect, "suspected wrongly"

@@ -20,6 +20,7 @@ from tasks.store.places import Place
 from tests.store.attempts import WORKER, Attempts, any_claim
 from tests.store.clients import PLACES
 from tests.store.elsewhere import ALL, API, GPU, LIMIT, QUEUE, name
+from tests.store.model import BATCH
 from tests.store.workers import MOMENTS, NAMES
 from tests.support.valkey import Valkey
 
@@ -72,6 +73,7 @@ class Lifecycle(Attempts):
             assert self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True) == len(waiting)
             for seen in waiting:
                 seen.end("failed")
+            self.collect()
 
     @precondition(lambda self: any(circuit.is_open for circuit in self.elsewhere.circuits.values()))
     @rule()
@@ -163,7 +165,8 @@ class Lifecycle(Attempts):
                 self.redis.zadd(keys.parked(limit), {job_id: place}, xx=True)
             self.redis.hset(keys.limit(limit), "wake_at", 1)
         for where in ALL:
-            self.redis.hset(f"tandem:flow:{where.queue}:0", mapping={"busy_at": 1, "mark_at": 1})
+            for priority in (0, BATCH):
+                self.redis.hset(keys.flow(where.queue, priority), mapping={"busy_at": 1, "mark_at": 1})
         self.nobody_is_on_its_way()
 
     # ---- the end ----

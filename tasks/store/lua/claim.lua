@@ -15,7 +15,7 @@
 --            provider, how many further places it may go to, probe (0|1: its call tries an open circuit)}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
-if j.status ~= "pending" or j.epoch ~= ARGV[2] then return {"gone"} end
+if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
 local provider, default_target
 for i = 8, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end
