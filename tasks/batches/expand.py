@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
 
 import structlog
@@ -23,8 +23,6 @@ from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
 
 log = structlog.get_logger()
-
-Routed = tuple[NewItem, Route]
 
 
 class Nobody(Exception):
@@ -68,23 +66,22 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
         _taken(batch_id, reading.read(line, plan.options["defaults"]), plan) for line in store.lines(batch_id, chunk)
     ]
     invalid = [one for one in read if isinstance(one, InvalidItem)]
-    routed = [one for one in read if not isinstance(one, InvalidItem)]
-    items = [item for item, _ in routed]
+    items = [one for one in read if not isinstance(one, InvalidItem)]
     capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
-    doubled = store.expand(batch_id, chunk, items, _shards(chunk, routed), invalid)
+    doubled = store.expand(batch_id, chunk, items, _shards(chunk, items), invalid)
     if doubled:
         names = {item.n: item.custom_id for item in items}
         store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
 
 
-def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> Routed | InvalidItem:
+def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | InvalidItem:
     if isinstance(item, InvalidItem):
         return item
     left_s = plan.expires_at_s - time.time()
     asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
         route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-        return _written(batch_id, item, asked, route, plan), route
+        return _written(batch_id, item, asked, route, plan)
     except RequestError as error:
         return _invalid(item, error.code, error.message, error.field)
     except Unavailable as error:
@@ -117,9 +114,14 @@ def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: P
     )
 
 
-def _shards(chunk: int, routed: Iterable[Routed]) -> list[NewShard]:
-    by_queue = sorted(routed, key=lambda one: one[1].queue)
+def _shards(chunk: int, items: Sequence[NewItem]) -> list[NewShard]:
+    """Items that go to the same place, and wait for it alike, are carried together."""
+    alike = sorted(items, key=_place)
+    groups = [(dict(place), [item.n for item in group]) for place, group in groupby(alike, key=_place)]
     return [
-        NewShard(name=f"{chunk}-{queue}", queue=queue, numbers=[item.n for item, _ in group])
-        for queue, group in groupby(by_queue, key=lambda one: one[1].queue)
+        NewShard(name=f"{chunk}-{nth}", place=place, numbers=numbers) for nth, (place, numbers) in enumerate(groups)
     ]
+
+
+def _place(item: NewItem) -> list[tuple[str, str]]:
+    return [(name, item.fields[name]) for name in ("queue", "target", "patience") if name in item.fields]

@@ -35,10 +35,11 @@ class NewItem:
 
 @dataclass(frozen=True, kw_only=True)
 class NewShard:
-    """A run of items that one message carries."""
+    """A run of items that one message carries. `place` is where they go: {queue, target, and patience of those that go
+    elsewhere when there is no engine (ms, as a string)}."""
 
     name: str
-    queue: str
+    place: Mapping[str, str]
     numbers: Sequence[int]
 
 
@@ -109,9 +110,7 @@ class BatchWork:
             pairs = [part for pair in fields.items() for part in pair]
             shared = item.question.keys() if item.question else ["", ""]
             flat += [item.id, item.custom_id, item.n, *shared, item.message, len(pairs), *pairs]
-        carriers = [
-            {"name": s.name, "queue": s.queue, "request": json.dumps({"numbers": list(s.numbers)})} for s in shards
-        ]
+        carriers = [{**s.place, "name": s.name, "request": json.dumps({"numbers": list(s.numbers)})} for s in shards]
         args = [batch_id, chunk, steps.KEEP_S * 1000, int(Priority.BATCH), json.dumps(carriers)]
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]

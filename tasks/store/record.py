@@ -62,8 +62,8 @@ def _attempt(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _wait(values: Mapping[str, str | None]) -> Wait | None:
     if values["status"] != Status.PENDING:
         return None
-    words = {"queued": "queue", "shard": "queue", "parked": "rate_limit", "following": "coalesced"}
-    reason = words.get(values["phase"] or "", "backoff")
+    named = {"queued": "queue", "parked": values["reason"], "following": "coalesced", "shard": "queue"}
+    reason = named.get(values["phase"] or "") or "backoff"
     return Wait(reason=reason, until=from_ms(values["until"]))
 
 

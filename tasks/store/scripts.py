@@ -33,16 +33,20 @@ RETRY_AFTER_S = 2.0
 
 #: What every script has before it.
 COMMON = ("common", "flights")
-#: What a script says that needs further functions, and where they are: the governor's, those of batches.
-FURTHER = {"-- with rate\n": ("rate", "learning", "room"), "-- with batch\n": ("batch",)}
+#: What a script says that needs further functions, and where they are, in order.
+PARTS = {
+    "-- with rate\n": ("rate", "learning", "room"),
+    "-- with circuit\n": ("circuit", "places"),
+    "-- with batch\n": ("batch",),
+}
 
 
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
     text = (LUA / f"{name}.lua").read_text()
-    parts = sum((parts for word, parts in FURTHER.items() if word in text), COMMON)
-    common = "".join((LUA / f"{part}.lua").read_text() for part in parts)
+    further = [part for mark, parts in PARTS.items() if mark in text for part in parts]
+    common = "".join((LUA / f"{part}.lua").read_text() for part in (*COMMON, *further))
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,14 +18,16 @@ from redis import Redis
 from tasks.domain.errors import IdempotencyMismatch
 from tasks.domain.job import Cache
 from tasks.publish import list_of
+from tasks.store import places
 from tasks.store.answers import Question
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
 from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tests.store import model
+from tests.store.elsewhere import ALL, BREAKER, GPU, WAYS, Elsewhere
 from tests.store.flights import Flights, question
-from tests.store.model import BATCH, OWNER, QUEUE, Seen
+from tests.store.model import BATCH, OWNER, Seen
 from tests.store.workers import LEASE_S, Workers
 
 #: A job's time: less and more than the waits that it is given.
@@ -57,18 +61,19 @@ class Clients(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600)
+        self.jobs = Jobs(self.redis, ttl_s=600, breaker=BREAKER)
+        self.elsewhere = Elsewhere()
         self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
         self.flights = Flights(self.redis, self.seen)
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
-        self.is_held = self.is_retired = False
-        for _ in range(2):  # whatever hypothesis leaves out of a run, these are there
-            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0)
+        self.is_held = False
+        for way in ("api", "auto", "auto from gpu"):  # whatever hypothesis leaves out of a run, these are there
+            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0, way=way)
         for priority in (BATCH, BATCH, 0):  # a leader, who is lifted, and two who follow
-            self.accept(None, "a", LATER_S, sent=True, asked=question("q", Cache.USE), priority=priority)
+            self.accept(None, "a", LATER_S, sent=True, asked=question("q", Cache.USE), priority=priority, way="auto")
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
@@ -91,29 +96,31 @@ class Clients(RuleBasedStateMachine):
 
     def take(self, place: int) -> Message:
         message = self.broker.pop(place % len(self.broker))
-        self.redis.rpop(list_of(QUEUE, message.priority))
+        self.redis.rpop(list_of(message.queue, message.priority))
         return message
 
     def collect(self) -> None:
         """Messages that scripts have sent themselves."""
-        for priority in (0, BATCH):
-            line = list_of(QUEUE, priority)
+        for queue, priority in [(place.queue, priority) for place in ALL for priority in (0, BATCH)]:
+            line = list_of(queue, priority)
             for text in self.redis.lrange(line, 0, -1):
                 if str(text).startswith(PUSHED):
                     self.redis.lrem(line, 1, str(text))
-                    self.send([first_message(str(text).removeprefix(PUSHED), priority)])
+                    job_id = str(text).removeprefix(PUSHED)
+                    self.send([Message(job_id=job_id, epoch=0, queue=queue, priority=priority)])
 
     # ---- clients ----
 
     @precondition(lambda self: len(self.unfinished()) < 6)
     @rule(
         key=KEYS, payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans(), asked=QUESTIONS,
-        priority=st.sampled_from([0, BATCH]),
+        priority=st.sampled_from([0, BATCH]), way=st.sampled_from(list(WAYS)),
     )  # fmt: skip
     def accept(
-        self, key: str | None, payload: str, expires_in_s: float, sent: bool, asked: Question | None, priority: int
-    ) -> None:
-        new = new_job(len(self.seen), key, payload, expires_in_s, asked, priority)
+        self, key: str | None, payload: str, expires_in_s: float, sent: bool, asked: Question | None, priority: int,
+        way: str,
+    ) -> None:  # fmt: skip
+        new = new_job(len(self.seen), key, payload, expires_in_s, asked, priority, way)
         first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
         if first is not None and first.fingerprint != payload:
             with pytest.raises(IdempotencyMismatch):
@@ -124,11 +131,11 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
-        seen = self.seen[new.job_id] = Seen(new=new, over=self.flights.over)
+        seen = self.seen[new.job_id] = Seen(new=new, places=WAYS[way], over=self.flights.over)
         assert accepted.shares == self.flights.board(seen)
         if sent:  # else the web server dies before it sends
             self.send([*accepted.lifted])
-            self.send([first_message(new.job_id, priority)] if asked is None else [])
+            self.send([first_message(new)] if asked is None else [])
 
     @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
     def ask(self, place: int, ask: str) -> None:
@@ -150,7 +157,7 @@ class Clients(RuleBasedStateMachine):
         if not seen.erased:
             again = self.jobs.accept(seen.new)
             assert again.job_id == seen.new.job_id
-            self.send([first_message(again.job_id, int(seen.new.fields["priority"]))])
+            self.send([first_message(seen.new)])
 
     def cancel(self, job_id: str) -> None:
         seen = self.seen[job_id]
@@ -171,11 +178,17 @@ class Clients(RuleBasedStateMachine):
 
 
 def new_job(
-    number: int, key: str | None, payload: str, expires_in_s: float, asked: Question | None, priority: int
+    number: int, key: str | None, payload: str, expires_in_s: float, asked: Question | None, priority: int, way: str
 ) -> NewJob:
-    """A job as the web would hand it over. Where its answer may be shared, scripts send its message themselves."""
-    record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "queue": QUEUE, "priority": str(priority), "target": "", "max_tries": "5"}  # fmt: skip
+    """A job as the web would hand it over. Where its answer may be shared, scripts send its message themselves.
+
+    One that may leave the gpu has no patience left from the beginning.
+    """
+    where, mode = WAYS[way], way.partition(" ")[0]
+    record = {"owner": OWNER, "kind": "chat", "mode": mode, "model": "default", "request": '{"messages":[]}',
+              "metadata": "{}", "priority": str(priority), "target": "", "max_tries": "5"}  # fmt: skip
+    record |= {"queue": where[0].queue} | places.fields(where, patience_s=0.0 if where[0] is GPU else None)
+    asked = asked and replace(asked, terms=mode)
     return NewJob(
         job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
         fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record, question=asked,
@@ -183,6 +196,6 @@ def new_job(
     )  # fmt: skip
 
 
-def first_message(job_id: str, priority: int) -> Message:
+def first_message(new: NewJob) -> Message:
     """The message that goes with an accepted job."""
-    return Message(job_id=job_id, epoch=0, queue=QUEUE, priority=priority)
+    return Message(job_id=new.job_id, epoch=0, queue=new.fields["queue"], priority=int(new.fields["priority"]))

@@ -2,7 +2,7 @@
 -- Write the items of one chunk of a batch's lines, and the shards that will carry them. Applied once: a chunk that was
 -- written before changes nothing. Refused by a full Redis: the step is tried again.
 --   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines)
---   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, request}, …]),
+--   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, target, request, patience (ms) or none}, …]),
 --         invalid (JSON: [text of each, …]), ttl_s, then for each item: id, custom_id, n, where its answer may be shared
 --         answer:{question} and flight:{flight} and its message (else ""), number of its fields * 2, field, value, …
 --   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
@@ -27,7 +27,8 @@ while i <= #ARGV do
   i = i + 7 + count
 end
 for _, shard in ipairs(cjson.decode(ARGV[5])) do
-  new_step(ARGV[1], shard.name, shard.queue, ARGV[4], now, keep, "step", "shard", "request", shard.request)
+  new_step(ARGV[1], shard.name, shard.queue, ARGV[4], now, keep, "step", "shard", "request", shard.request,
+    "target", shard.target, unpack(shard.patience and {"patience", shard.patience} or {}))
   redis.call("RPUSH", batch .. ":shards", shard.name)
 end
 local invalid = cjson.decode(ARGV[6])
