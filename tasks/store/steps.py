@@ -74,14 +74,16 @@ class Steps:
 
     def done(self, step: Step) -> bool:
         """The step is over. False when it is not the caller's any more."""
-        args = [step.job_id, step.fence, "completed", self._ttl_s, "completed", "", ""]
-        return bool(self._scripts.call("settle", [keys.job(step.job_id)], args))
+        return bool(self._leave(step, -1))
 
     def again(self, step: Step, *, delay_s: float = 0.0) -> list[Message] | None:
         """The step is to be looked at again: messages to send, or None when it is not the caller's any more."""
-        args = [step.job_id, step.fence, int(delay_s * 1000), "", 0, "released", "", 0, 0, 1, self._ttl_s]
-        answer = self._scripts.call("put_back", [keys.job(step.job_id)], args)
+        answer = self._leave(step, int(delay_s * 1000))
         return messages(answer[1:]) if answer else None
+
+    def _leave(self, step: Step, delay_ms: int) -> list[str]:
+        args = [step.job_id, step.fence, self._ttl_s, delay_ms]
+        return [str(part) for part in self._scripts.call("leave_step", [keys.job(step.job_id)], args)]
 
     def resend(self, record_id: str, epoch: int) -> list[Message]:
         """Line a step up again whose message was taken by somebody who will not run it."""

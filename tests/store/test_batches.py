@@ -1,0 +1,301 @@
+"""The records of batches and their steps: whatever is done twice, too early, or broken off, each item ends once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tasks.domain.batch import InvalidItem, item_id
+from tasks.domain.errors import BatchBusy, InvalidRequest
+from tasks.domain.job import Status
+from tasks.store import keys, places, steps
+from tasks.store.batch_work import BatchWork, NewItem, NewShard
+from tasks.store.batches import Batches, NewBatch
+from tasks.store.due import Due
+from tasks.store.jobs import Jobs
+from tasks.store.places import Place
+from tasks.store.steps import Step, Steps
+from tests.store import hand
+from tests.store.hand import LEASE_S
+from tests.support.valkey import Valkey
+
+BATCH, OWNER = "batch_0123456789abcdef", "o"
+ENGINE, HOSTED = Place("gpu", "vllm", "", "tiny"), Place("api", "upstream", "", "model")
+
+
+class House:
+    """All stores on one Valkey, and a batch in it."""
+
+    def __init__(self, valkey: Valkey) -> None:
+        self.redis = valkey.client
+        self.jobs = Jobs(valkey.client, ttl_s=60)
+        self.batches = Batches(valkey.client, ttl_s=60)
+        self.work = BatchWork(valkey.client, ttl_s=60)
+        self.steps = Steps(valkey.client, ttl_s=60)
+        self.due = Due(valkey.client, lease_s=LEASE_S, ttl_s=60)
+
+    def accept(self, total: int, *, expires_in_s: float = 60, last: bool = False) -> None:
+        options: dict[str, object] = {
+            "defaults": {},
+            "on_invalid": "skip",
+            "stop_after": None,
+            "max_tries": None,
+            "on_complete": None,
+        }
+        fields = {"owner": OWNER, "total": str(total), "lines": str(total), "chunks": "1", "metadata": "{}",
+                  "options": json.dumps(options)}  # fmt: skip
+        new = NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="f", expires_in_s=expires_in_s,
+                       message="first", fields=fields)  # fmt: skip
+        assert self.batches.accept(new) == (BATCH, False)
+
+    def expand(self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None) -> list[int] | None:
+        record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
+                  "queue": "api", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
+        items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record) for n in lines]
+        named = ["queue", "target", "patience"]
+        place = {name: record[name] for name in named if name in record}
+        return self.work.expand(BATCH, chunk, items, [NewShard(name=f"{chunk}-0", place=place, numbers=lines)], [])
+
+    def begun(self, total: int, **how: Any) -> list[str]:
+        self.accept(total, **how)
+        self.expand(*range(1, total + 1))
+        self.begin()
+        return [item_id(BATCH, n) for n in range(1, total + 1)]
+
+    def begin(self, *, accept: bool = True, stop_after: float | None = None) -> list[str]:
+        return [one.job_id for one in self.work.begin(BATCH, accept=accept, stop_after=stop_after)]
+
+    def claim(self, name: str) -> Step:
+        step_id = steps.step_id(BATCH, name)
+        epoch = int(str(self.redis.hget(keys.job(step_id), "epoch")))
+        step = self.steps.claim(step_id, epoch, worker="w", lease_s=LEASE_S)
+        assert step is not None
+        return step
+
+    def settle(self, job_id: str, status: Status = Status.COMPLETED) -> None:
+        assert self.jobs.settle(hand.claim(self.jobs, job_id, "w"), status, outcome=status.value)
+
+    def field(self, name: str) -> Any:
+        return self.redis.hget(keys.batch(BATCH), name)
+
+    def counts(self) -> dict[str, int]:
+        found = self.batches.find(BATCH, OWNER)
+        assert found is not None
+        assert found.settled <= found.total
+        return {name: count for name, count in found.counts.items() if count}
+
+    def due_now(self, name: str) -> bool:
+        score = self.redis.zscore(keys.DUE, steps.step_id(BATCH, name))
+        return score is not None and score <= self.redis.time()[0] * 1000 + 1000
+
+
+@pytest.fixture
+def house(valkey: Valkey) -> House:
+    return House(valkey)
+
+
+def test_a_chunk_is_written_once_however_often_it_is_read(house: House) -> None:
+    house.accept(3)
+    assert house.expand(1, 2) == []
+    house.redis.hset(keys.job(item_id(BATCH, 1)), "status", "completed")
+    assert house.expand(1, 2) == []
+    assert house.redis.hget(keys.job(item_id(BATCH, 1)), "status") == "completed"
+    assert house.field("invalid") == "0"
+    assert house.redis.lrange(f"{keys.batch(BATCH)}:shards", 0, -1) == ["0-0"]
+
+
+def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
+    house.accept(2)
+    same = [NewItem(id=item_id(BATCH, n), n=n, custom_id="same", fields={"queue": "api"}) for n in (1, 2)]
+    wrong = InvalidItem(line=3, custom_id=None, code="x", message="y")
+    assert house.work.expand(BATCH, 0, same, [], [wrong]) == [2]
+    assert house.redis.exists(keys.job(item_id(BATCH, 1)), keys.job(item_id(BATCH, 2))) == 1
+    assert house.field("invalid") == "2"
+    assert house.batches.invalid(BATCH, 0) == [wrong]
+
+
+def test_begun_twice_it_has_begun_once(house: House) -> None:
+    house.accept(2)
+    house.expand(1, 2)
+    assert house.begin() == [steps.step_id(BATCH, "0-0")]
+    before = house.redis.hgetall(keys.job(steps.step_id(BATCH, "0-0")))
+    assert house.begin() == []
+    assert house.redis.hgetall(keys.job(steps.step_id(BATCH, "0-0"))) == before
+
+
+def test_the_last_item_makes_the_batch_due_and_not_before(house: House) -> None:
+    ids = house.begun(3)
+    house.settle(ids[0])
+    house.settle(ids[2], Status.FAILED)
+    assert not house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=False) == ["open"]
+    house.settle(ids[1])
+    assert house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.work.conclude(BATCH, has_last=False) == ["over"]
+    assert house.counts() == {"completed": 2, "failed": 1}
+    assert [n for n, _ in house.batches.settled(BATCH, -1)] == [1, 3, 2]
+
+
+def test_an_end_while_the_last_step_looks_is_not_missed(house: House) -> None:
+    ids = house.begun(1, expires_in_s=30)
+    house.redis.zadd(keys.DUE, {steps.step_id(BATCH, "finish"): 1})
+    assert [one.job_id for one in house.due.sweep()[1]] == [steps.step_id(BATCH, "finish")]
+    step = house.claim("finish")
+    assert house.work.conclude(BATCH, has_last=False) == ["open"]
+    house.settle(ids[0])  # it cannot wake the step, which is in hand
+    assert house.work.rest(step) is False
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.steps.done(step)
+
+
+def test_a_step_whose_worker_died_is_lined_up_again_and_the_old_hand_writes_nothing(house: House) -> None:
+    house.begun(2)
+    step = house.claim("0-0")
+    house.redis.hset(keys.SWEEP, mapping={"swept_at": house.redis.time()[0] * 1000 + 5000})
+    house.redis.zadd(keys.DUE, {step.job_id: 1})
+    assert [one.job_id for one in house.due.sweep()[1]] == [step.job_id]
+    assert house.steps.done(step) is False
+    assert house.steps.again(step) is None
+    assert house.claim("0-0").request == {"numbers": [1, 2]}
+
+
+def test_only_items_that_nobody_claimed_are_their_shards(house: House) -> None:
+    ids = house.begun(3)
+    hand.claim(house.jobs, ids[0], "w")
+    house.settle(ids[1])
+    assert house.work.unclaimed(ids) == [(ids[2], 0)]
+    assert not house.redis.zscore(keys.DUE, ids[2]), "a watcher beside its shard's"
+
+
+def test_too_many_failures_make_the_batch_due(house: House) -> None:
+    house.accept(10)
+    house.expand(*range(1, 11))
+    house.begin(stop_after=0.1)
+    house.settle(item_id(BATCH, 1), Status.FAILED)
+    assert house.work.conclude(BATCH, has_last=False) == ["open"]
+    house.settle(item_id(BATCH, 2), Status.FAILED)
+    assert house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=False) == ["cancel"]
+    assert house.work.end_items([item_id(BATCH, n) for n in range(1, 11)], status="cancelled", why="w") == 8
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "failed"]
+    assert house.counts() == {"failed": 2, "cancelled": 8}
+
+
+def test_a_batch_that_is_cancelled_while_it_is_read_never_begins(house: House) -> None:
+    house.accept(2)
+    assert house.batches.cancel(BATCH) == []
+    house.expand(1, 2)
+    assert house.begin() == []
+    assert house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=True) == ["cancel"]
+    house.work.end_items([item_id(BATCH, 1), item_id(BATCH, 2)], status="cancelled", why="w")
+    assert house.work.conclude(BATCH, has_last=True) == ["ended", "cancelled"]
+    assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
+
+
+def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
+    house.accept(2)
+    house.expand(1, 2)
+    assert house.begin(accept=False) == []
+    assert house.field("status") == "failed"
+    assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
+    assert house.counts() == {"cancelled": 2}
+
+
+def test_the_job_over_the_results_is_waited_for(house: House) -> None:
+    ids = house.begun(1, last=True)
+    house.settle(ids[0])
+    assert house.work.conclude(BATCH, has_last=True) == ["last", ""]
+    assert house.field("status") == "finalizing"
+    last = hand.accept(house.jobs, more={"last_of": BATCH})
+    house.work.set_last(BATCH, job_id=last)
+    assert house.work.conclude(BATCH, has_last=True) == ["last", last]
+    house.settle(last, Status.FAILED)
+    assert house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=True) == ["ended", "completed"]
+
+
+def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
+    ids = house.begun(4)
+    with pytest.raises(BatchBusy):
+        house.batches.retry(BATCH)
+    house.settle(ids[0])
+    house.settle(ids[1], Status.FAILED)
+    house.work.end_items(ids, status="cancelled", why="w")
+    assert house.work.conclude(BATCH, has_last=False)[0] == "ended"
+    assert [one.job_id for one in house.batches.retry(BATCH)] == [steps.step_id(BATCH, "retry-2")]
+    assert house.work.reset_items(BATCH, 0, ids) == 3
+    assert house.work.reset_items(BATCH, 0, ids) == 0, "put back twice"
+    assert house.counts() == {"completed": 1}
+    assert house.begin() == [steps.step_id(BATCH, "r2-0-0")]
+    assert house.redis.ttl(keys.batch(BATCH)) == -1
+    assert house.work.unclaimed(ids) == [(ids[1], 2), (ids[2], 2), (ids[3], 2)]
+    for job_id in ids[1:]:
+        house.settle(job_id)
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.counts() == {"completed": 4}
+    with pytest.raises(InvalidRequest):
+        house.batches.retry(BATCH)
+
+
+def test_a_pause_takes_shards_out_of_line_and_out_of_hand(house: House) -> None:
+    house.begun(2)
+    step = house.claim("0-0")
+    assert house.batches.pause(BATCH, paused=True) == []
+    assert house.steps.done(step) is False
+    assert house.redis.zscore(keys.DUE, step.job_id) is None
+    assert house.batches.pause(BATCH, paused=True) == []
+    [message] = house.batches.pause(BATCH, paused=False)
+    assert (message.job_id, message.epoch) == (step.job_id, step.fence + 1)
+    assert house.batches.pause(BATCH, paused=False) == []
+
+
+def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House) -> None:
+    house.accept(3)
+    more = places.fields([ENGINE, HOSTED], patience_s=0.0) | {"queue": "gpu", "target": ""}
+    house.expand(1, 2, 3, more=more)
+    house.begin()
+    taken = house.jobs.take(item_id(BATCH, 2), 0, worker="w", lease_s=LEASE_S, may_isolate=True,
+                            servings=[("gpu", "vllm", "tiny")])  # fmt: skip
+    assert taken.claim is not None
+    shard = steps.step_id(BATCH, "0-0")
+    house.redis.zadd(keys.DUE, {shard: 1})
+    assert [(one.job_id, one.queue) for one in house.due.sweep()[1]] == [(shard, "api")]
+    assert house.work.unclaimed([item_id(BATCH, n) for n in (1, 2, 3)]) == [
+        (item_id(BATCH, 1), 1),
+        (item_id(BATCH, 3), 1),
+    ]
+    moved = house.redis.hgetall(keys.job(item_id(BATCH, 1)))
+    assert (moved["queue"], json.loads(moved["attempts"])[0]["reason"]) == ("api", "no_engine")
+    assert house.redis.zscore(keys.DUE, item_id(BATCH, 1)) is None, "a watcher beside its shard's"
+    assert house.redis.zscore(keys.waiting("api", 9), item_id(BATCH, 1)) is None
+    house.settle(item_id(BATCH, 1))
+
+
+def test_an_item_of_mode_gpu_stays(house: House) -> None:
+    house.accept(1)
+    house.expand(1, more={"queue": "gpu", "mode": "gpu"})
+    house.begin()
+    shard = steps.step_id(BATCH, "0-0")
+    house.redis.zadd(keys.DUE, {shard: 1})
+    assert house.due.sweep()[1] == []
+    assert house.redis.hget(keys.job(shard), "queue") == "gpu"
+
+
+def test_a_forgotten_batch_is_out_of_sight_at_once_and_erased_behind(house: House) -> None:
+    ids = house.begun(2)
+    hand.claim(house.jobs, ids[0], "w")
+    assert house.batches.forget(BATCH, "another") is False
+    assert house.batches.forget(BATCH, OWNER)
+    assert house.batches.find(BATCH, OWNER) is None
+    assert house.batches.forget(BATCH, OWNER), "the second time"
+    assert house.due_now("finish")
+    assert house.work.conclude(BATCH, has_last=True) == ["cancel"]
+    house.work.end_items(ids, status="cancelled", why="w")
+    assert house.work.conclude(BATCH, has_last=True) == ["erase"]
+    house.work.erase_items(ids)
+    house.work.erase(BATCH)
+    assert house.work.conclude(BATCH, has_last=True) == ["gone"]
