@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from tasks.store.claim import Claim
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
-from tests.store.model import LIMIT, QUEUE
+from tests.store.model import LIMIT, MODEL, MODEL_LIMIT, QUEUE
 from tests.store.workers import LEASE_S, NAMES
 
 #: Longer than any job's time.
@@ -24,11 +25,13 @@ BACK: list[dict[str, Any]] = [
     {"delay_s": 60.0, "charged": True},
     {"delay_s": LONG_S, "charged": True},
     {"limit": LIMIT, "hold_s": HOLD_S},
+    {"limit": MODEL_LIMIT, "hold_s": HOLD_S},
     {"engine_lost": True},
     {"survived": True},
 ]
 #: What came of an attempt: an end, a death that is charged, or how it is put back.
-COME_OF_IT: list[Status | str | dict[str, Any]] = [Status.COMPLETED, Status.FAILED, "crash", "crash", *BACK]
+Outcome = Status | str | dict[str, Any]
+COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", *BACK]
 WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
 OUTCOMES = st.lists(OUTCOME, max_size=3)
 
@@ -76,22 +79,25 @@ class Attempts(Clients):
         self.look()
         seen = self.seen[message.job_id]
         is_right = not seen.is_over and seen.holder is None and message.epoch == seen.epoch
-        claim = self.jobs.take(
+        taken = self.jobs.take(
             message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate,
-            servings=[(QUEUE, LIMIT, "model")],
-        ).claim  # fmt: skip
+            servings=[(QUEUE, LIMIT, MODEL)],
+        )  # fmt: skip
+        claim = taken.claim
         if is_right and seen.overdue:
             seen.end("expired")
         elif is_right and self.is_retired:
             seen.end("failed")
-        elif is_right and (may_isolate or not seen.suspect) and not self.is_held:
+        elif is_right and (may_isolate or not seen.suspect) and self.has_room(message, claim):
             assert claim is not None, "a right message was turned away"
             seen.begin(claim, worker)
             return claim
         assert claim is None, "a wrong message was let through"
+        self.send(self.let_go(taken.waiters.messages))
         return None
 
-    def write(self, claim: Claim, outcome: Status | str | dict[str, Any]) -> None:
+    def write(self, claim: Claim, outcome: Outcome) -> None:
+        self.call_over(claim, outcome)
         match outcome:
             case Status():
                 self.settle(claim, outcome)
@@ -113,7 +119,8 @@ class Attempts(Clients):
             seen.tries += how.get("charged", False)
             seen.engine_losses += how.get("engine_lost", False)
             seen.suspect = seen.suspect and not how.get("survived", False)
-            self.is_held = self.is_held or "limit" in how
+            if "limit" in how:
+                self.hold()
             if "limit" in how and seen.overdue:
                 seen.end("failed")  # the limit leaves no room before its deadline
             else:
@@ -131,6 +138,25 @@ class Attempts(Clients):
         """Whether it was written, which it must be under the holder's fence and under no other."""
         assert written == self.seen[claim.job_id].may_write(claim), "a fence was not minded"
         return written
+
+    def hold(self) -> None:
+        self.held_until_s = max(self.held_until_s, self.clock_s + HOLD_S)
+
+    # ---- what a governor adds (governed.py) ----
+
+    def has_room(self, message: Message, claim: Claim | None) -> bool:
+        """Whether there was room for the call of a right message, which led to this claim."""
+        return not self.is_held
+
+    def let_go(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """These were let go by a limit."""
+        return messages
+
+    def call_over(self, claim: Claim, outcome: Outcome) -> None:
+        """An attempt's call is over, and what comes of it will be written next."""
+
+    def call_closed(self, claim: Claim) -> None:
+        """The sweep is about to find that nobody will tell any more what became of a call."""
 
     def some_claim(self, place: int, stale: bool) -> Claim:
         """One that may be written under, if there is any; with `stale` perhaps one that was given up long ago."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -14,6 +16,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tasks.domain.errors import IdempotencyMismatch
+from tasks.store import keys
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
 from tasks.store.learned import Learned
@@ -36,22 +39,31 @@ class Clients(RuleBasedStateMachine):
     """Clients who accept, cancel and erase, and a broker that cannot be trusted."""
 
     redis: Redis
+    #: What the providers' limits are, as quotas.policy says it.
+    policy = ""
 
     @initialize()
     def begin(self) -> None:
         self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600)
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
+        self.jobs = Jobs(self.redis, ttl_s=600, policy=self.policy)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S, policy=self.policy)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
-        self.is_held = self.is_retired = False
+        self.is_retired = False
+        #: By a clock that stands still unless a rule moves it.
+        self.clock_s = self.held_until_s = 0.0
         for _ in range(3):  # whatever hypothesis leaves out of a run, these are there
             self.accept(None, "a", LATER_S, sent=True)
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a refusal holds everybody."""
+        return self.held_until_s > self.clock_s
 
     # ---- what must hold, always ----
 
@@ -61,7 +73,7 @@ class Clients(RuleBasedStateMachine):
 
     # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
 
-    def send(self, messages: list[Message] | None) -> None:
+    def send(self, messages: Sequence[Message] | None) -> None:
         for message in messages or ():
             self.broker.append(message)
             self.redis.lpush(message.queue, message.job_id)
@@ -88,6 +100,8 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
+        # Their order must not depend on how many fit into a millisecond.
+        self.redis.hset(keys.job(new.job_id), "created_at", 1_000_000 + len(self.seen))
         self.seen[new.job_id] = Seen(new=new)
         if sent:
             self.send([first_message(new.job_id)])
@@ -131,7 +145,8 @@ class Clients(RuleBasedStateMachine):
 def new_job(number: int, key: str | None, payload: str, expires_in_s: float) -> NewJob:
     """A job as the web would hand it over."""
     record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+              "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5",
+              "prompt_tokens": "10", "most_tokens": str((20, 30, 10, 0)[number % 4])}  # fmt: skip
     return NewJob(
         job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
         fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record,

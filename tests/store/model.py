@@ -10,7 +10,11 @@ from tasks.store import keys
 from tasks.store.claim import Claim
 from tasks.store.jobs import NewJob
 
-OWNER, QUEUE, LIMIT = "owner", "api", "upstream"
+OWNER, QUEUE = "owner", "api"
+#: The provider's key, and the one model there.
+LIMIT, MODEL = "upstream", "model"
+MODEL_LIMIT = f"{LIMIT}:{MODEL}"
+LIMITS = (LIMIT, MODEL_LIMIT)
 FINAL = {"completed", "failed", "cancelled", "expired"}
 
 
@@ -86,11 +90,12 @@ class Seen:
 def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     """Compare all records, watchers and lines with what was seen. Takes the epochs over."""
     pipe = redis.pipeline(transaction=False)
-    for name in (keys.DUE, keys.waiting(QUEUE, 0), keys.parked(LIMIT), keys.owner_jobs(OWNER)):
+    for name in (keys.DUE, keys.waiting(QUEUE, 0), keys.owner_jobs(OWNER), *map(keys.parked, LIMITS)):
         pipe.zrange(name, 0, -1, withscores=True)
     for job_id in jobs:
         pipe.hgetall(keys.job(job_id))
-    due, waiting, parked, listed, *records = pipe.execute()
+    due, waiting, listed, *rest = pipe.execute()
+    parked, records = rest[: len(LIMITS)], rest[len(LIMITS) :]
     assert set(dict(due)) == {job_id for job_id, seen in jobs.items() if not seen.is_over}, "watched wrongly"
     for record, (job_id, seen) in zip(records, jobs.items(), strict=True):
         if seen.erased:
@@ -101,7 +106,10 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
             assert dict(due)[job_id] <= float(record["expires_at"]), f"{record['phase']}, looked at after its deadline"
     phases = {job_id: record.get("phase") for record, job_id in zip(records, jobs, strict=True)}
     assert set(dict(waiting)) == {job_id for job_id in jobs if phases[job_id] == "queued"}, "in line wrongly"
-    assert set(dict(parked)) == {job_id for job_id in jobs if phases[job_id] == "parked"}, "parked wrongly"
+    behind = {job_id: record.get("limit") for record, job_id in zip(records, jobs, strict=True)}
+    for limit, line in zip(LIMITS, parked, strict=True):
+        here = {job_id for job_id in jobs if phases[job_id] == "parked" and behind[job_id] == limit}
+        assert set(dict(line)) == here, f"parked wrongly behind {limit}"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
 
 
