@@ -61,6 +61,8 @@ class Books:
     arrived: list[float] = field(default_factory=list)
     days: Counter[tuple[int, int]] = field(default_factory=Counter)
     refused_s: float = -math.inf
+    #: All calls that were ever begun.
+    known: set[str] = field(default_factory=set)
     last: dict[str, Scope] = field(default_factory=dict)
 
     # ---- what happens ----
@@ -76,6 +78,7 @@ class Books:
             self._check_room(call, "begun without room")
         self.promised.pop(call, None)
         self.begun[call] = self.clock_s
+        self.known.add(call)
         self.days[self._day()] += 1
 
     def end(self, call: str, *, sends: int, sent_s: float | None) -> None:
@@ -148,6 +151,8 @@ class Books:
             assert here.calls.keys() == self.begun.keys() | self.promised.keys(), f"{limit}: other calls in flight"
             assert len(here.calls) <= QUOTAS[limit].calls, f"{limit}: too many calls at a time"
             assert len(here.requests) >= self.in_window() + len(self.promised), f"{limit}: a request was forgotten"
+            named = {".".join(call.split(".")[:2]) for call in here.requests | here.tokens}
+            assert named <= self.known | self.promised.keys(), f"{limit}: counted, and never begun"
             assert here.tokens.keys() == here.spent.keys(), f"{limit}: tokens without an end"
             assert here.number("spent") == sum(here.spent.values()), f"{limit}: tokens do not add up"
             assert all(until <= now_ms + lasts * 1000 for until in here.requests.values()), f"{limit}: counted too long"

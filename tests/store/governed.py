@@ -26,7 +26,7 @@ from tests.store.model import LIMIT, LIMITS
 TIMES = st.sampled_from([25.0, 70.0, 70.0, 1001.0, DAY_S])
 #: How calls go, in turn: how often they are sent, when (at once, just before the answer, unknown), and their tokens.
 MANNERS: list[tuple[int, str, int | None]] = [
-    (1, "at once", 40), (1, "unknown", None), (0, "at once", 0), (2, "late", 10), (1, "late", 0),
+    (1, "at once", 40), (1, "unknown", None), (0, "at once", None), (2, "late", 10), (1, "late", 0),
 ]  # fmt: skip
 
 #: What a busy worker does: it takes a message, writes what came of a call, or waits for the limits so long.
