@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import engine, governor, idle_latency, inflight, recovery, submit
+from benchmarks import cache_hit, engine, governor, idle_latency, inflight, recovery, submit
 from benchmarks.figure import Figure, Skipped
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
@@ -17,6 +17,7 @@ FIGURES: dict[str, Callable[[Path], Figure]] = {
     "idle_latency": idle_latency.measure,
     "governor": governor.measure,
     "governor_learned": governor.measure_learned,
+    "cache_hit": cache_hit.measure,
     "engine": engine.measure,
 }
 

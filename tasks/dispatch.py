@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from tasks import intake, publish, quotas, routing, serving, settings
+from tasks import intake, publish, questions, quotas, routing, serving, settings
 from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
@@ -25,38 +25,52 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     that cannot be taken, or more than a provider takes in a minute, and Unavailable when nobody can take it or Redis
     is away or full.
     """
-    here = settings.get()
     if (replayed := _replayed(asked)) is not None:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-    _check_size(asked, route)
-    asked = intake.take_in(asked)
-    fields = record.fields(
-        asked, queue=route.queue, priority=Priority.INTERACTIVE, target=route.target, max_tries=here.max_tries
-    )
-    if here.durable_accept:
+    asked, fields = _written(asked, route)
+    if settings.get().durable_accept:
         durability.default().ensure()
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
-    job_id = f"job_{secrets.token_hex(16)}"
-    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
-    new = NewJob(
-        job_id=job_id,
+    first = Message(job_id=f"job_{secrets.token_hex(16)}", epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
+    accepted = jobs.default().accept(_new_job(asked, route, fields, first))
+    if accepted.replayed or accepted.shares:
+        publish.send(accepted.lifted)
+        return find(accepted.job_id, asked.owner), accepted.replayed
+    if accepted.unsent:
+        publish.unsent(first, accepted.unsent)
+    return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _written(asked: Submission, route: Route) -> tuple[Submission, dict[str, str]]:
+    """The submission with its images stored, and the record of its job."""
+    request = asked.request.to_json()
+    # Estimated once: what an image costs does not depend on where it is.
+    tokens = estimate.prompt_tokens(request)
+    _check_size(route, tokens, int(request.get("max_tokens") or 0))
+    if intake.has_images(asked):
+        asked = intake.take_in(asked)
+        request = asked.request.to_json()
+    place = {"queue": route.queue, "target": route.target}
+    max_tries = settings.get().max_tries
+    fields = record.fields(asked, request, priority=Priority.INTERACTIVE, max_tries=max_tries, tokens=tokens, **place)
+    return asked, fields
+
+
+def _new_job(asked: Submission, route: Route, fields: dict[str, str], first: Message) -> NewJob:
+    return NewJob(
+        job_id=first.job_id,
         owner=asked.owner,
         idempotency_key=asked.idempotency_key,
         fingerprint=asked.fingerprint,
         expires_in_s=asked.expires_in_s,
         # Nothing older can still be there.
-        list_age_s=LONGEST_EXPIRES_IN_S + here.job_ttl_s,
+        list_age_s=LONGEST_EXPIRES_IN_S + settings.get().job_ttl_s,
         fields=fields,
         message=publish.encode(first),
         answered_by=route.answered_by,
+        question=questions.of(asked, fields["request"], route),
     )
-    accepted = jobs.default().accept(new)
-    if accepted.replayed:
-        return find(accepted.job_id, asked.owner), True
-    if accepted.unsent:
-        publish.unsent(first, accepted.unsent)
-    return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
 
 
 def _replayed(asked: Submission) -> Job | None:
@@ -67,14 +81,12 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(asked: Submission, route: Route) -> None:
+def _check_size(route: Route, prompt_tokens: int, most_tokens: int) -> None:
     if not quotas.default():
         return
     by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
     if by is not None:
-        request = asked.request.to_json()
-        tokens = {"prompt_tokens": estimate.prompt_tokens(request), "most_tokens": int(request.get("max_tokens") or 0)}
-        quotas.check(by.provider, route.target or by.target, **tokens)
+        quotas.check(by.provider, route.target or by.target, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
 
 
 def find(job_id: str, owner: str) -> Job:

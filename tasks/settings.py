@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     guessed_limits: str = _env("TANDEM_GUESSED_LIMITS", "nim")
     limit_window_s: float = _env("TANDEM_LIMIT_WINDOW_S", 60.0, gt=0)
 
+    cache_ttl_s: int = _env("TANDEM_CACHE_TTL_S", 24 * 3600, ge=0)
+    cache_shared: bool = _env("TANDEM_CACHE_SHARED", False)
+
     api_concurrency: int = _env("TANDEM_API_CONCURRENCY", 64, ge=1)
     gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
     embedding_batch: int = _env("TANDEM_EMBEDDING_BATCH", 64, ge=1)

@@ -15,7 +15,7 @@ EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """One day's use of one model. `counts` has requests and tokens by name."""
+    """One day's use of one model. `counts` has requests and tokens by name, taken and saved."""
 
     day: date
     provider: str

@@ -9,13 +9,14 @@ from flask import Flask, Response
 from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
+from tasks.schemas import messages, requests, submission, tools
+from tasks.schemas.fields import NO_NUL
+from tasks.schemas.parts import ImagePartSchema, TextPartSchema
+from tasks.schemas.tools import NamedToolSchema
 from web import errors
-from web.schemas import chat, messages, requests, submission, tools
-from web.schemas.fields import NO_NUL
+from web.schemas import chat
 from web.schemas.job import EmbeddingResultSchema, ResultSchema
-from web.schemas.parts import ImagePartSchema, TextPartSchema
 from web.schemas.problem import ProblemSchema
-from web.schemas.tools import NamedToolSchema
 
 TITLE, VERSION = "Tandem", "0.1.0"
 DESCRIPTION = (

@@ -1,15 +1,16 @@
-"""Request bodies: strict JSON, read once. What other parsers let pass half-understood is refused here."""
+"""Request bodies: strict JSON, read once."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Request, g
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
+from tasks.schemas import strict_json
+from tasks.schemas.strict_json import NotJson
 
 
 class StrictParser(FlaskParser):
@@ -43,34 +44,7 @@ def read_json(req: Request) -> Any:
     # Werkzeug cuts a chunked body off at the limit without a word.
     if req.content_length is None and len(raw) >= (req.max_content_length or len(raw) + 1):
         raise RequestEntityTooLarge()
-    return loads(raw)
-
-
-def loads(raw: bytes) -> Any:
-    """One JSON value. Raises BadRequest, and InvalidRequest for a key given twice or a number that JSON lacks."""
     try:
-        return DECODER.decode(raw.decode())
-    except UnicodeDecodeError as error:
-        raise BadRequest("the body is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except RecursionError as error:
-        raise BadRequest("the body is nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise BadRequest("the body holds a number that is too long") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=twice[:100])
-    return found
-
-
-def _constant(name: str) -> NoReturn:
-    raise InvalidRequest(f"{name} is not a JSON number")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+        return strict_json.loads(raw)
+    except NotJson as error:
+        raise BadRequest(f"the body is {error}") from error

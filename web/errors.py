@@ -21,6 +21,7 @@ from tasks.domain.errors import (
     Unavailable,
     UnknownModel,
 )
+from tasks.schemas.errors import by_field
 
 PROBLEM = "application/problem+json"
 #: The status and the stable word of each error that a caller can fix.
@@ -32,8 +33,6 @@ REFUSALS: dict[type[RequestError], tuple[int, str]] = {
     ConflictingKeys: (400, "conflicting-keys"),
     InvalidRequest: (422, "invalid-request"),
 }
-#: More than this many field errors help nobody, and a hostile body could cause a million.
-FIELDS_SHOWN = 20
 
 
 def attach(app: Flask) -> None:
@@ -94,17 +93,7 @@ def from_http(error: HTTPException) -> Response:
 
 def invalid(messages: Mapping[str, Any]) -> Response:
     """422 for what did not pass a schema: `messages` is webargs' tree, by location."""
-    found: dict[str, list[str]] = {}
-    for tree in messages.values():
-        _flatten(tree, (), found)
+    found = by_field(messages)
     field, sentences = next(iter(found.items()))
     detail = f"{field}: {sentences[0]}" if field else sentences[0]
     return problem(422, detail, word="invalid-request", errors=found)
-
-
-def _flatten(tree: Any, path: tuple[str, ...], found: dict[str, list[str]]) -> None:
-    if isinstance(tree, dict):
-        for name, branch in tree.items():
-            _flatten(branch, path if name == "_schema" else (*path, str(name)), found)
-    elif len(found) < FIELDS_SHOWN:
-        found[".".join(path)] = [str(sentence) for sentence in (tree if isinstance(tree, list) else [tree])]

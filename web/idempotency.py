@@ -5,15 +5,15 @@ from __future__ import annotations
 from flask import Request
 
 from tasks.domain.errors import ConflictingKeys, InvalidRequest
+from tasks.domain.job import LONGEST_KEY
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-LONGEST = 255
 
 PARAMETER = {
     "in": "header",
     "name": HEADER,
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
     "description": "The same key and payload within 24 hours give the same job, not another one",
 }
 
@@ -24,8 +24,8 @@ def key_of(req: Request, in_body: str | None) -> str | None:
     if said is None:
         return in_body
     given = _unquoted(said)
-    if not 1 <= len(given) <= LONGEST or not given.isascii() or not given.isprintable():
-        raise InvalidRequest(f"{HEADER} must be 1 to {LONGEST} printable ASCII characters", field="idempotency_key")
+    if not 1 <= len(given) <= LONGEST_KEY or not given.isascii() or not given.isprintable():
+        raise InvalidRequest(f"{HEADER} must be 1 to {LONGEST_KEY} printable ASCII characters", field="idempotency_key")
     if in_body not in (None, given):
         raise ConflictingKeys(f"{HEADER} and idempotency_key differ", field="idempotency_key")
     return given

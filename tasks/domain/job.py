@@ -15,6 +15,8 @@ Request = ChatRequest | EmbeddingRequest
 
 #: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
 LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+#: Of an idempotency key, in characters.
+LONGEST_KEY = 255
 
 
 class Status(StrEnum):
@@ -52,6 +54,14 @@ class Kind(StrEnum):
         return (EmbeddingRequest if self is Kind.EMBEDDING else ChatRequest).from_json(body)
 
 
+class Cache(StrEnum):
+    """Whether a job may have another's answer: an earlier one or one under way; only give its own; or neither."""
+
+    USE = "use"
+    REFRESH = "refresh"
+    OFF = "off"
+
+
 class Priority(IntEnum):
     """Celery's priority on Redis: 0 is served first, strictly."""
 
@@ -68,7 +78,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for (queue, backoff, rate_limit) and until when, if that is known."""
+    """What a pending job waits for (queue, backoff, rate_limit, coalesced) and until when, if that is known."""
 
     reason: str
     until: datetime | None = None
@@ -76,7 +86,10 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance; `images` as in Job."""
+    """A job as it was asked for, before it has an id. `expires_in_s` counts from acceptance; `images` as in Job.
+
+    `cache` None leaves it to the request: see questions.py.
+    """
 
     owner: str
     kind: Kind
@@ -87,6 +100,7 @@ class Submission:
     metadata: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     fingerprint: str = ""
+    cache: Cache | None = None
     images: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -96,6 +110,9 @@ class Job:
 
     `images` has a receipt of each image: `in` is [width, height, bytes] as given, `out` is [width, height, bytes,
     quality] as the last provider was shown it, None before.
+
+    One that was given another's answer says in `saved` what that had taken, in seconds and tokens, and who answered:
+    `cached` when it was there already; `coalesced_with` is the job of this owner that it waited, or waits, for.
     """
 
     id: str
@@ -115,6 +132,8 @@ class Job:
     metadata: Mapping[str, str]
     waiting_on: Wait | None
     cached: bool = False
+    coalesced_with: str | None = None
+    saved: Mapping[str, Any] | None = None
     images: tuple[Mapping[str, Any], ...] = ()
 
 

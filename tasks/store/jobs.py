@@ -15,6 +15,7 @@ from tasks import quotas, settings
 from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
+from tasks.store.answers import Question
 from tasks.store.claim import Claim, claimed
 from tasks.store.message import Message, messages
 from tasks.store.rate import CallOver, Taken, Waiters, let_go
@@ -29,13 +30,18 @@ CRASHES_TO_QUARANTINE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """The outcome of an accept. `unsent` is the error that kept its message back, if any; times are its record's."""
+    """The outcome of an accept. `unsent` is the error that kept its message back, if any; times are its record's.
+
+    `shares`: it has another's answer, or waits for it; `lifted` are messages of a leader in a hurry since.
+    """
 
     job_id: str
     replayed: bool = False
     created_ms: int = 0
     expires_ms: int = 0
     unsent: str = ""
+    shares: bool = False
+    lifted: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +49,8 @@ class NewJob:
     """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing.
 
     `answered_by` is the hosted provider and its id of the model, if it goes to one: none that is known to be retired.
-    `message` is the Celery message to send in the same step; "" leaves that to the caller.
+    `message` is the Celery message to send in the same step; "" leaves that to the caller. `question` is what it asks,
+    where its answer may be shared.
     """
 
     job_id: str
@@ -55,6 +62,7 @@ class NewJob:
     fields: Mapping[str, str]
     message: str = ""
     answered_by: tuple[str, str] | None = None
+    question: Question | None = None
 
 
 class Jobs:
@@ -84,10 +92,13 @@ class Jobs:
             int(new.expires_in_s * 1000),
             int(new.list_age_s * 1000),
             new.message,
+            self.ttl_s,
         ]
-        pairs = [part for pair in new.fields.items() for part in pair]
+        fields = {**new.fields, **new.question.fields()} if new.question else new.fields
+        pairs = [part for pair in fields.items() for part in pair]
         retired = keys.retired(*new.answered_by) if new.answered_by else ""
         names = [keys.job(new.job_id), idem, keys.owner_jobs(new.owner), retired]
+        names += new.question.keys() if new.question else []
         answer = self.scripts.call("accept", names, [*head, *pairs])
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
@@ -95,6 +106,8 @@ class Jobs:
             raise ModelGone(new.fields["model"], answer[1])
         if answer[0] == "replayed":
             return Accepted(job_id=answer[1], replayed=True)
+        if answer[0] in ("hit", "following"):
+            return Accepted(job_id=new.job_id, shares=True, lifted=tuple(messages(answer[2:])))
         return Accepted(job_id=new.job_id, created_ms=int(answer[2]), expires_ms=int(answer[3]), unsent=str(answer[4]))
 
     def accepted_before(self, owner: str, key: str, fingerprint: str) -> str | None:

@@ -25,6 +25,8 @@ LIMITS = f"{PREFIX}limits"
 SWEEP = f"{PREFIX}sweep"
 #: Set: queues that a worker has ever served.
 SERVED = f"{PREFIX}served"
+#: Set: flights that have an answer and followers who have not got it yet.
+LANDED = f"{PREFIX}landed"
 #: Channel: ids of jobs that have just ended.
 SETTLED = f"{PREFIX}settled"
 #: Channel: ids of jobs whose running call must be cut.
@@ -119,6 +121,21 @@ def calls(scope: str) -> str:
 def key_report(provider: str) -> str:
     """String: what a provider says of its key's limits (JSON)."""
     return f"{PREFIX}key:{provider}"
+
+
+def answer(question: str) -> str:
+    """String: the job that has answered a question, for as long as others may have its answer."""
+    return f"{PREFIX}answer:{question}"
+
+
+def flight(name: str) -> str:
+    """String: the job whose answer others wait for."""
+    return f"{PREFIX}flight:{name}"
+
+
+def followers(flight: str) -> str:
+    """Sorted set: the jobs that wait for another's answer, by priority and creation."""
+    return f"{PREFIX}followers:{flight}"
 
 
 def worker(name: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tasks.domain import estimate
 from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
 from tasks.store import keys
@@ -17,17 +16,28 @@ from tasks.store import keys
 VISIBLE = [
     "owner", "kind", "status", "mode", "model", "created_at", "started_at", "finished_at", "expires_at", "result",
     "usage", "error_code", "error_message", "attempts", "metadata", "phase", "reason", "until",
-    "images",
+    "images", "cached", "coalesced_with", "saved",
 ]  # fmt: skip
 
 #: How many index entries are looked at in one round trip.
 PAGE = 200
 
 
-def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tries: int) -> dict[str, str]:
-    """The record of a new job. `target` is the model's id at whoever will answer."""
+def fields(
+    asked: Submission,
+    request: Mapping[str, Any],
+    *,
+    queue: str,
+    priority: int,
+    target: str,
+    max_tries: int,
+    tokens: int,
+) -> dict[str, str]:
+    """The record of a new job. `target` is the model's id at whoever will answer.
+
+    `request` is the request as JSON values, `tokens` those of its prompt, estimated.
+    """
     images = {"images": json.dumps(asked.images)} if asked.images else {}
-    request = asked.request.to_json()
     return images | {
         "owner": asked.owner,
         "kind": asked.kind.value,
@@ -39,7 +49,7 @@ def fields(asked: Submission, *, queue: str, priority: int, target: str, max_tri
         "priority": str(priority),
         "target": target,
         "max_tries": str(max_tries),
-        "prompt_tokens": str(estimate.prompt_tokens(request)),
+        "prompt_tokens": str(tokens),
         "most_tokens": str(request.get("max_tokens") or 0),
     }
 
@@ -52,7 +62,7 @@ def _attempt(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _wait(values: Mapping[str, str | None]) -> Wait | None:
     if values["status"] != Status.PENDING:
         return None
-    reason = {"queued": "queue", "parked": "rate_limit"}.get(values["phase"] or "", "backoff")
+    reason = {"queued": "queue", "parked": "rate_limit", "following": "coalesced"}.get(values["phase"] or "", "backoff")
     return Wait(reason=reason, until=from_ms(values["until"]))
 
 
@@ -79,6 +89,9 @@ def job(job_id: str, values: Mapping[str, str | None]) -> Job | None:
         metadata=json.loads(sure["metadata"]),
         waiting_on=_wait(values),
         images=tuple(json.loads(values["images"] or "[]")),
+        cached=values["cached"] is not None,
+        coalesced_with=values["coalesced_with"],
+        saved=json.loads(values["saved"]) if values["saved"] else None,
     )
 
 

@@ -31,6 +31,8 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 RETRY_AFTER_S = 2.0
 
 
+#: What every script has before it.
+COMMON = ("common", "flights")
 #: What a script says that needs the governor's functions too, and where they are.
 WITH_RATE, RATE = "-- with rate\n", ("rate", "learning", "room")
 
@@ -38,9 +40,9 @@ WITH_RATE, RATE = "-- with rate\n", ("rate", "learning", "room")
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
-    text, common = (LUA / f"{name}.lua").read_text(), (LUA / "common.lua").read_text()
-    if WITH_RATE in text:
-        common += "".join((LUA / f"{part}.lua").read_text() for part in RATE)
+    text = (LUA / f"{name}.lua").read_text()
+    parts = COMMON + (RATE if WITH_RATE in text else ())
+    common = "".join((LUA / f"{part}.lua").read_text() for part in parts)
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

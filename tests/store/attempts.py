@@ -78,7 +78,8 @@ class Attempts(Clients):
     def claim(self, message: Message, worker: str, may_isolate: bool = True) -> Claim | None:
         self.look()
         seen = self.seen[message.job_id]
-        is_right = not seen.is_over and seen.holder is None and message.epoch == seen.epoch
+        is_waiting = not seen.is_over and seen.holder is None and not seen.is_following
+        is_right = is_waiting and message.epoch == seen.epoch
         taken = self.jobs.take(
             message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate,
             servings=[(QUEUE, LIMIT, MODEL)],
@@ -107,8 +108,10 @@ class Attempts(Clients):
                 self.crash(claim)
 
     def settle(self, claim: Claim, status: Status) -> None:
-        written = self.jobs.settle(claim, status, outcome=status.value)
+        result = f'"{claim.job_id}.{claim.fence}"'
+        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result})
         if self.minded(claim, written):
+            self.seen[claim.job_id].result = result
             self.seen[claim.job_id].end(status.value)
 
     def put_back(self, claim: Claim, how: dict[str, Any]) -> None:

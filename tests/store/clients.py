@@ -16,19 +16,36 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tasks.domain.errors import IdempotencyMismatch
+from tasks.domain.job import Cache
+from tasks.publish import list_of
 from tasks.store import keys
+from tasks.store.answers import Question
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
 from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tests.store import model
-from tests.store.model import OWNER, QUEUE, Seen
+from tests.store.flights import Flights, question
+from tests.store.model import BATCH, OWNER, QUEUE, Seen
 from tests.store.workers import LEASE_S, Workers
 
 #: A job's time: less and more than the waits that it is given.
 SOON_S, LATER_S = 120.0, 7200.0
 #: Longer than a test takes: what is not set back is young.
 PATIENCE_S = 600.0
+#: What a message looks like that a script sends.
+PUSHED = "pushed:"
+#: Mostly one question: what is of interest are those who ask the same.
+QUESTIONS = st.sampled_from(
+    [
+        None,
+        None,
+        question("q", Cache.USE),
+        question("q", Cache.USE),
+        question("q", Cache.REFRESH),
+        question("r", Cache.USE),
+    ]
+)
 KEYS, TIMES, PLACES = st.sampled_from([None, "k1", "k2"]), st.sampled_from([SOON_S, LATER_S]), st.integers(0, 99)
 
 # A rule that would find nothing to do is not drawn: most steps would be idle else.
@@ -49,13 +66,16 @@ class Clients(RuleBasedStateMachine):
         self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S, policy=self.policy)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
+        self.flights = Flights(self.redis, self.seen)
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
         self.is_retired = False
         #: By a clock that stands still unless a rule moves it.
         self.clock_s = self.held_until_s = 0.0
-        for _ in range(3):  # whatever hypothesis leaves out of a run, these are there
-            self.accept(None, "a", LATER_S, sent=True)
+        for _ in range(2):  # whatever hypothesis leaves out of a run, these are there
+            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0)
+        for priority in (BATCH, BATCH, 0):  # a leader, who is lifted, and two who follow
+            self.accept(None, "a", LATER_S, sent=True, asked=question("q", Cache.USE), priority=priority)
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
@@ -69,27 +89,43 @@ class Clients(RuleBasedStateMachine):
 
     @invariant()
     def look(self) -> None:
-        model.check(self.redis, getattr(self, "seen", {}))
+        if hasattr(self, "seen"):
+            self.collect()
+            model.check(self.redis, self.seen)
+            self.flights.check()
 
     # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
 
     def send(self, messages: Sequence[Message] | None) -> None:
         for message in messages or ():
             self.broker.append(message)
-            self.redis.lpush(message.queue, message.job_id)
+            self.redis.lpush(list_of(message.queue, message.priority), message.job_id)
 
     def take(self, place: int) -> Message:
-        self.redis.rpop(QUEUE)
-        return self.broker.pop(place % len(self.broker))
+        message = self.broker.pop(place % len(self.broker))
+        self.redis.rpop(list_of(QUEUE, message.priority))
+        return message
+
+    def collect(self) -> None:
+        """Messages that scripts have sent themselves."""
+        for priority in (0, BATCH):
+            line = list_of(QUEUE, priority)
+            for text in self.redis.lrange(line, 0, -1):
+                if str(text).startswith(PUSHED):
+                    self.redis.lrem(line, 1, str(text))
+                    self.send([first_message(str(text).removeprefix(PUSHED), priority)])
 
     # ---- clients ----
 
-    @precondition(lambda self: len(self.unfinished()) < 4)
+    @precondition(lambda self: len(self.unfinished()) < 6)
     @rule(
-        key=st.sampled_from([None, "k1", "k2"]), payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans()
-    )
-    def accept(self, key: str | None, payload: str, expires_in_s: float, sent: bool) -> None:
-        new = new_job(len(self.seen), key, payload, expires_in_s)
+        key=KEYS, payload=st.sampled_from("ab"), expires_in_s=TIMES, sent=st.booleans(), asked=QUESTIONS,
+        priority=st.sampled_from([0, BATCH]),
+    )  # fmt: skip
+    def accept(
+        self, key: str | None, payload: str, expires_in_s: float, sent: bool, asked: Question | None, priority: int
+    ) -> None:
+        new = new_job(len(self.seen), key, payload, expires_in_s, asked, priority)
         first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
         if first is not None and first.fingerprint != payload:
             with pytest.raises(IdempotencyMismatch):
@@ -100,11 +136,20 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
-        # Their order must not depend on how many fit into a millisecond.
-        self.redis.hset(keys.job(new.job_id), "created_at", 1_000_000 + len(self.seen))
-        self.seen[new.job_id] = Seen(new=new)
-        if sent:
-            self.send([first_message(new.job_id)])
+        self.number(new)
+        seen = self.seen[new.job_id] = Seen(new=new, over=self.flights.over)
+        assert accepted.shares == self.flights.board(seen)
+        if sent:  # else the web server dies before it sends
+            self.send([*accepted.lifted])
+            self.send([first_message(new.job_id, priority)] if asked is None else [])
+
+    def number(self, new: NewJob) -> None:
+        """Jobs' order must not depend on how many are accepted in a millisecond."""
+        created_at = 1_000_000 + len(self.seen)
+        self.redis.hset(keys.job(new.job_id), "created_at", created_at)
+        if new.question is not None:
+            place = int(new.fields["priority"]) * 10**13 + created_at
+            self.redis.zadd(keys.followers(new.question.flight), {new.job_id: place}, xx=True)
 
     @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
     def ask(self, place: int, ask: str) -> None:
@@ -126,13 +171,17 @@ class Clients(RuleBasedStateMachine):
         if not seen.erased:
             again = self.jobs.accept(seen.new)
             assert again.job_id == seen.new.job_id
-            self.send([first_message(again.job_id)])
+            self.send([first_message(again.job_id, int(seen.new.fields["priority"]))])
 
     def cancel(self, job_id: str) -> None:
         seen = self.seen[job_id]
         assert self.jobs.cancel(job_id, OWNER) == (not seen.erased)
         if not seen.is_over:
             seen.end("cancelled")
+
+    @rule()
+    def answers_are_forgotten(self) -> None:
+        self.flights.forget_answers()
 
     # ---- the broker's faults ----
 
@@ -142,17 +191,20 @@ class Clients(RuleBasedStateMachine):
         self.send([self.take(place)] * times)
 
 
-def new_job(number: int, key: str | None, payload: str, expires_in_s: float) -> NewJob:
-    """A job as the web would hand it over."""
+def new_job(
+    number: int, key: str | None, payload: str, expires_in_s: float, asked: Question | None, priority: int
+) -> NewJob:
+    """A job as the web would hand it over. Where its answer may be shared, scripts send its message themselves."""
     record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "queue": QUEUE, "priority": "0", "target": "", "max_tries": "5",
+              "metadata": "{}", "queue": QUEUE, "priority": str(priority), "target": "", "max_tries": "5",
               "prompt_tokens": "10", "most_tokens": str((20, 30, 10, 0)[number % 4])}  # fmt: skip
     return NewJob(
         job_id=f"job_{number}", owner=OWNER, idempotency_key=key,
-        fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record,
+        fingerprint=payload, expires_in_s=expires_in_s, list_age_s=LATER_S, fields=record, question=asked,
+        message=f"{PUSHED}job_{number}" if asked else "",
     )  # fmt: skip
 
 
-def first_message(job_id: str) -> Message:
+def first_message(job_id: str, priority: int) -> Message:
     """The message that goes with an accepted job."""
-    return Message(job_id=job_id, epoch=0, queue=QUEUE, priority=0)
+    return Message(job_id=job_id, epoch=0, queue=QUEUE, priority=priority)

@@ -64,7 +64,7 @@ class Governed(Lifecycle):
     def rush(self, jobs: int, worker: str, doing: list[Outcome | float], place: int) -> None:
         """Jobs come at once, and a worker is busy with them; what it has in hand in the end goes on."""
         for _ in range(jobs):
-            self.accept(None, "a", LATER_S, sent=True)
+            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0)
         for what in doing:
             if isinstance(what, float):
                 self.time_passes(what)

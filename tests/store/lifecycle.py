@@ -15,7 +15,7 @@ from tasks.domain.standing import Lesson, State
 from tasks.store import keys
 from tests.store.attempts import WORKER, Attempts, any_claim
 from tests.store.clients import PLACES
-from tests.store.model import LIMIT, LIMITS, QUEUE
+from tests.store.model import BATCH, LIMIT, LIMITS, QUEUE
 from tests.store.workers import MOMENTS, NAMES
 
 any_unfinished = precondition(lambda self: bool(self.unfinished()))
@@ -66,6 +66,7 @@ class Lifecycle(Attempts):
             assert self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True) == len(waiting)
             for seen in waiting:
                 seen.end("failed")
+            self.collect()
 
     # ---- time and the sweep ----
 
@@ -124,7 +125,8 @@ class Lifecycle(Attempts):
                 self.redis.hset(keys.job(job_id), "queued_at", 1)
             if self.redis.hget(keys.job(job_id), "reason") == "isolation":
                 self.come(job_id)
-        self.redis.hset(f"tandem:flow:{QUEUE}:0", mapping={"busy_at": 1, "mark_at": 1})
+        for priority in (0, BATCH):
+            self.redis.hset(keys.flow(QUEUE, priority), mapping={"busy_at": 1, "mark_at": 1})
         for limit in LIMITS:
             self.redis.hset(keys.limit(limit), "wake_at", 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redis import Redis
@@ -15,14 +16,20 @@ OWNER, QUEUE = "owner", "api"
 LIMIT, MODEL = "upstream", "model"
 MODEL_LIMIT = f"{LIMIT}:{MODEL}"
 LIMITS = (LIMIT, MODEL_LIMIT)
+#: A line that is served after the others.
+BATCH = 5
 FINAL = {"completed", "failed", "cancelled", "expired"}
 
 
 @dataclass
 class Seen:
-    """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may."""
+    """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may.
+
+    `leader` is the job whose answer it waits for or was given; `over` is told of its end.
+    """
 
     new: NewJob
+    over: Callable[[Seen], None] = lambda _: None
     ended: str | None = None
     erased: bool = False
     overdue: bool = False
@@ -33,6 +40,9 @@ class Seen:
     crashes: int = 0
     tries: int = 0
     engine_losses: int = 0
+    result: str | None = None
+    leader: str | None = None
+    is_cached: bool = False
     claims: list[Claim] = field(default_factory=list)
     #: By whom each of the claims was made.
     workers: list[str] = field(default_factory=list)
@@ -41,6 +51,11 @@ class Seen:
     def is_over(self) -> bool:
         """Whether nothing may happen to it any more."""
         return self.erased or self.ended is not None
+
+    @property
+    def is_following(self) -> bool:
+        """Whether it waits for another's answer."""
+        return self.leader is not None and not self.is_over
 
     def begin(self, claim: Claim, worker: str) -> None:
         """It was claimed."""
@@ -62,11 +77,14 @@ class Seen:
         assert not self.is_over, "ended twice"
         self.ended = status
         self.leave()
+        self.over(self)
 
     def erase(self) -> None:
         """Its record is gone."""
-        self.erased = True
+        was_over, self.erased = self.is_over, True
         self.leave()
+        if not was_over:
+            self.over(self)
 
     def crash(self, most: int) -> None:
         """It was charged with a death; after so many it is quarantined."""
@@ -90,11 +108,12 @@ class Seen:
 def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     """Compare all records, watchers and lines with what was seen. Takes the epochs over."""
     pipe = redis.pipeline(transaction=False)
-    for name in (keys.DUE, keys.waiting(QUEUE, 0), keys.owner_jobs(OWNER), *map(keys.parked, LIMITS)):
+    lines = [keys.waiting(QUEUE, 0), keys.waiting(QUEUE, BATCH), *map(keys.parked, LIMITS)]
+    for name in (keys.DUE, keys.owner_jobs(OWNER), *lines):
         pipe.zrange(name, 0, -1, withscores=True)
     for job_id in jobs:
         pipe.hgetall(keys.job(job_id))
-    due, waiting, listed, *rest = pipe.execute()
+    due, listed, waiting, batch, *rest = pipe.execute()
     parked, records = rest[: len(LIMITS)], rest[len(LIMITS) :]
     assert set(dict(due)) == {job_id for job_id, seen in jobs.items() if not seen.is_over}, "watched wrongly"
     for record, (job_id, seen) in zip(records, jobs.items(), strict=True):
@@ -105,11 +124,16 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
         if record.get("status") == "pending":
             assert dict(due)[job_id] <= float(record["expires_at"]), f"{record['phase']}, looked at after its deadline"
     phases = {job_id: record.get("phase") for record, job_id in zip(records, jobs, strict=True)}
-    assert set(dict(waiting)) == {job_id for job_id in jobs if phases[job_id] == "queued"}, "in line wrongly"
+    assert not dict(waiting).keys() & dict(batch).keys(), "in two lines"
+    assert {*dict(waiting), *dict(batch)} == {job_id for job_id in jobs if phases[job_id] == "queued"}, (
+        "in line wrongly"
+    )
     behind = {job_id: record.get("limit") for record, job_id in zip(records, jobs, strict=True)}
     for limit, line in zip(LIMITS, parked, strict=True):
         here = {job_id for job_id in jobs if phases[job_id] == "parked" and behind[job_id] == limit}
         assert set(dict(line)) == here, f"parked wrongly behind {limit}"
+    following = {job_id for job_id, seen in jobs.items() if seen.is_following}
+    assert {job_id for job_id in jobs if phases[job_id] == "following"} == following, "following wrongly"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
 
 
@@ -122,6 +146,11 @@ def _check_record(record: dict[str, str], seen: Seen) -> None:
     if record["status"] == "pending":
         assert all(claim.fence < seen.epoch for claim in seen.claims), "given up without a new epoch"
     assert seen.holder in (None, seen.epoch), "the holder's fence is not the record's"
+    if seen.ended == "completed":
+        assert record.get("result") == seen.result, "another answer than its own or its leader's"
+        assert (record.get("cached") == "1") == seen.is_cached
+    if seen.is_following or seen.ended == "completed":
+        assert record.get("coalesced_with") == seen.leader
     assert (record.get("error_code") == "quarantined") == seen.quarantined
     if not seen.is_over:
         assert (record.get("suspect") == "1") == seen.suspect, "suspected wrongly"

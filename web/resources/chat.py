@@ -10,12 +10,12 @@ from flask.views import MethodView
 
 from tasks import dispatch, limits, modes, settings
 from tasks.domain.job import Job, Mode
+from tasks.schemas.submission import Asked
 from web import idempotency
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
 from web.idempotency import REPLAYED
 from web.schemas.chat import EXAMPLE, ChatAcceptedSchema, ChatInfoSchema, ChatSchema, ChatStatusSchema, ModeSchema
-from web.schemas.submission import Asked
 
 blp = Blueprint("chat", __name__, url_prefix="/chat", description="Chats, in the shape of the founding service")
 

@@ -10,6 +10,7 @@ from flask.views import MethodView
 
 from tasks import dispatch, settings
 from tasks.domain.job import Job
+from tasks.schemas.submission import EXAMPLE, Asked, SubmissionSchema
 from web import idempotency, prefer
 from web.auth import auth, owner
 from web.blueprint import PREFER, Blueprint, described
@@ -17,7 +18,6 @@ from web.idempotency import REPLAYED
 from web.prefer import APPLIED
 from web.schemas.job import JobListSchema, JobSchema
 from web.schemas.listing import Listing, ListingSchema, Page
-from web.schemas.submission import EXAMPLE, Asked, SubmissionSchema
 
 blp = Blueprint("jobs", __name__, url_prefix="/jobs", description="Jobs: one question each, answered in its time")
 

@@ -1,1 +1,1 @@
-"""What comes in and goes out, as marshmallow schemas: the one validation vocabulary here."""
+"""What goes out, and what comes in beside jobs, as marshmallow schemas."""

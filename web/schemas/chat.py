@@ -8,10 +8,10 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from tasks.domain.job import Job, Kind, Mode, Status
 from tasks.domain.request import ChatRequest, Message
-from web.schemas.fields import Text
+from tasks.schemas.fields import Text
+from tasks.schemas.submission import Asked, SamplingSchema
 from web.schemas.job import TIMES, rfc3339
 from web.schemas.limits import LimitSchema
-from web.schemas.submission import Asked, SamplingSchema
 
 EXAMPLE = {"message": "Olá, como você está?", "max_tokens": 256, "temperature": 0.7, "use_reasoning": True}
 SHAPE = {"oneOf": [{"required": ["message"]}, {"required": ["messages"]}]}
@@ -35,6 +35,7 @@ class ChatSchema(SamplingSchema):
             expires_in_s=None,
             metadata={},
             idempotency_key=loaded.pop("idempotency_key", None),
+            cache=loaded.pop("cache", None),
             request=ChatRequest(messages=messages or (Message(role="user", content=message),), **loaded),
         )
 
@@ -59,7 +60,10 @@ class ChatAcceptedSchema(Schema):
 
 
 class ChatResultSchema(Schema):
-    """The answer. `mode` is the queue that answered; `latency_ms` is the time that the answering call took."""
+    """The answer. `mode` is the queue that answered; `latency_ms` is the time that the answering call took.
+
+    Of a chat that was given another's answer it is the time that the chat itself took.
+    """
 
     response = fields.String(required=True, allow_none=True)
     mode = fields.String(required=True, metadata={"enum": ["gpu", "api"]})
@@ -86,11 +90,17 @@ class ChatStatusSchema(Schema):
 
 
 def _result(job: Job) -> dict[str, Any]:
-    last = job.attempts[-1]
-    took = last["ended_at"] - last["started_at"]
     response = job.result.get("content") if job.result else None
-    queue = str(last["queue"]).partition(".")[0]
-    return {"response": response, "mode": queue, "latency_ms": round(took.total_seconds() * 1000, 1)}
+    queue, took_s = _answered(job)
+    return {"response": response, "mode": queue.partition(".")[0], "latency_ms": round(took_s * 1000, 1)}
+
+
+def _answered(job: Job) -> tuple[str, float]:
+    """The queue that answered, and the seconds it took."""
+    if job.saved is not None and job.finished_at:
+        return str(job.saved["queue"]), (job.finished_at - job.created_at).total_seconds()
+    last = job.attempts[-1]
+    return str(last["queue"]), (last["ended_at"] - last["started_at"]).total_seconds()
 
 
 class DeskSchema(Schema):

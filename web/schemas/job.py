@@ -38,6 +38,8 @@ def shown(job: Job) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in job.attempts],
         "metadata": dict(job.metadata),
         "cached": job.cached,
+        "coalesced_with": job.coalesced_with,
+        "saved": dict(job.saved) if job.saved is not None else None,
         "images": [dict(receipt) for receipt in job.images],
         "links": {"self": here, "cancel": f"{here}/cancel"},
     }
@@ -54,7 +56,7 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
 class WaitSchema(Schema):
     """What a pending job waits for."""
 
-    reason = fields.String(required=True, metadata={"enum": ["queue", "backoff", "rate_limit"]})
+    reason = fields.String(required=True, metadata={"enum": ["queue", "backoff", "rate_limit", "coalesced"]})
     until = fields.String(required=True, allow_none=True, metadata=TIMES)
 
 
@@ -66,6 +68,18 @@ class UsageSchema(Schema):
     total_tokens = fields.Integer(required=True)
     cached_tokens = fields.Integer()
     reasoning_tokens = fields.Integer()
+
+
+class SavedSchema(Schema):
+    """What a job did not need, for it was given another's answer: the time and the tokens of that, and who answered."""
+
+    queue = fields.String(required=True)
+    provider = fields.String(required=True)
+    model = fields.String(required=True)
+    seconds = fields.Float()
+    prompt_tokens = fields.Integer()
+    completion_tokens = fields.Integer()
+    total_tokens = fields.Integer()
 
 
 class ResultSchema(Schema):
@@ -157,7 +171,13 @@ class JobSchema(Schema):
     error = fields.Nested(JobErrorSchema, required=True, allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
-    cached = fields.Boolean(required=True)
+    cached = fields.Boolean(required=True, metadata={"description": "Whether its answer was there already."})
+    coalesced_with = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The job whose answer it waits for, or was given. Null too where that is not yours."},
+    )
+    saved = fields.Nested(SavedSchema, required=True, allow_none=True)
     images = fields.List(fields.Nested(ReceiptSchema), required=True)
     links = fields.Nested(LinksSchema, required=True)
 

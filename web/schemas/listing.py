@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, fields, post_load, validate
 
 from tasks.domain.job import Job, Status
-from web.schemas.fields import Text
+from tasks.schemas.fields import Text
 
 
 @dataclass(frozen=True, kw_only=True)

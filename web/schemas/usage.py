@@ -8,7 +8,8 @@ from marshmallow import Schema, fields, validate
 
 from tasks.usage import LONGEST_DAYS, Day
 
-COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+COUNTS = ("requests", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens",
+          "cached_requests", "saved_tokens")  # fmt: skip
 
 
 class DaysSchema(Schema):
@@ -20,7 +21,9 @@ class DaysSchema(Schema):
 
 
 class UsageDaySchema(Schema):
-    """One day's use of one model at one provider: jobs that took tokens, and the tokens."""
+    """One day's use of one model at one provider: jobs that took tokens, and the tokens.
+
+    `cached_requests` were given another job's answer, which saved so many tokens."""
 
     day = fields.Date(required=True)
     provider = fields.String(required=True)
@@ -31,6 +34,8 @@ class UsageDaySchema(Schema):
     total_tokens = fields.Integer(required=True)
     cached_tokens = fields.Integer(required=True)
     reasoning_tokens = fields.Integer(required=True)
+    cached_requests = fields.Integer(required=True)
+    saved_tokens = fields.Integer(required=True)
 
     def dump(self, obj: Day, *, many: bool | None = None) -> Any:
         """The day as JSON values."""

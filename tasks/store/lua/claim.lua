@@ -12,7 +12,7 @@
 --            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
-if j.status ~= "pending" or j.epoch ~= ARGV[2] then return {"gone"} end
+if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
 local provider, default_target
 for i = 8, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end

@@ -3,11 +3,13 @@
 -- A job (hash tandem:job:{id}) carries, beside what the client gave:
 --   status   pending | processing | completed | failed | cancelled | expired
 --   phase    of a pending job: queued (its message waits) | backoff (until a moment) | parked (until a limit has room)
+--            | following (until another job has the answer, see flights.lua)
 --   epoch    rises on every claim and put-back: the tag of its message and the fence of every write
 --   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
 -- Every unfinished job has one entry in tandem:due, its watcher.
 
 local ATTEMPTS_KEPT = 32
+local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 
 local function now_us()
   local t = redis.call("TIME")
@@ -21,6 +23,7 @@ local function waiting_key(queue, priority) return "tandem:waiting:" .. queue ..
 local function parked_key(limit) return "tandem:parked:" .. limit end
 local function limit_key(limit) return "tandem:limit:" .. limit end
 local function retired_key(provider, model) return "tandem:retired:" .. provider .. ":" .. model end
+local function followers_key(flight) return "tandem:followers:" .. flight end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
 
 -- kombu keeps one list per queue and priority; 0 is the queue's plain name.
@@ -53,13 +56,15 @@ local function open_attempt(key, now, entry)
   redis.call("HSET", key, "attempts", cjson.encode(trail))
 end
 
--- `more` is a JSON object of further fields ("" for none). Returns the attempt, or nil when there was none to close.
+-- `more` is a JSON object of further fields ("" for none). Returns the attempt, or nil when there was none to close, and
+-- "provider model" as it was asked: `more` may say that a model of another name answered.
 local function close_attempt(key, now, outcome, reason, more)
   local raw = redis.call("HGET", key, "attempts")
   if not raw then return end
   local trail = cjson.decode(raw)
   local last = trail[#trail]
   if last.ended_at then return end
+  local asked_of = last.provider .. " " .. last.model
   last.ended_at = now
   last.outcome = outcome
   if reason ~= "" then last.reason = reason end
@@ -67,14 +72,28 @@ local function close_attempt(key, now, outcome, reason, more)
     for name, value in pairs(cjson.decode(more)) do last[name] = value end
   end
   redis.call("HSET", key, "attempts", cjson.encode(trail))
-  return last
+  return last, asked_of
 end
 
--- The job is nobody's: out of every line it may stand in.
+-- What an owner has used and saved, by day (UTC), provider and model. `line` is "provider model ".
+local function count(owner, now, line, counts)
+  local key = "tandem:usage:" .. owner .. ":" .. math.floor(now / DAY_MS)
+  for name, n in pairs(counts) do
+    if type(n) == "number" then redis.call("HINCRBY", key, line .. name, n) end
+  end
+  redis.call("EXPIRE", key, USAGE_KEPT_S)
+end
+
+-- Interactive before batch, the older first.
+local function place_of(priority, created_at) return tonumber(priority) * 1e13 + tonumber(created_at) end
+
+-- The job is nobody's: out of every line it may stand in. Returns its flight, if it is of one.
 local function leave_lines(id, key)
-  local j = fields_of(key, "queue", "priority", "limit", "phase")
+  local j = fields_of(key, "queue", "priority", "limit", "phase", "flight")
   if j.phase == "queued" then redis.call("ZREM", waiting_key(j.queue, j.priority), id) end
   if j.phase == "parked" then redis.call("ZREM", parked_key(j.limit), id) end
+  if j.phase == "following" then redis.call("ZREM", followers_key(j.flight), id) end
+  return j.flight
 end
 
 -- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
@@ -103,21 +122,25 @@ local function park(id, key, now, limit, until_ms)
   local j = fields_of(key, "expires_at", "priority", "created_at")
   redis.call("HSET", key, "status", "pending", "phase", "parked", "limit", limit, "reason", "rate_limit",
     "until", until_ms)
-  redis.call("ZADD", parked_key(limit), tonumber(j.priority) * 1e13 + tonumber(j.created_at), id)
+  redis.call("ZADD", parked_key(limit), place_of(j.priority, j.created_at), id)
   redis.call("SADD", "tandem:limits", limit)
   redis.call("ZADD", "tandem:due", j.expires_at, id)
 end
 
+-- What the end of a leader means for those who follow it: in flights.lua.
+local end_flight
+
 -- End a job for good: its record stays for ttl_s, nobody watches it any more, whoever waits is told.
 local function finish(id, key, now, status, ttl_s)
-  leave_lines(id, key)
+  local flight = leave_lines(id, key)
   redis.call("HSET", key, "status", status, "phase", "", "finished_at", now)
-  redis.call("HDEL", key, "until", "reason", "suspect")
+  redis.call("HDEL", key, "until", "reason", "suspect", "message")
   -- An answered prompt is not needed any more; those of others may be asked again.
   if status == "completed" then redis.call("HDEL", key, "request") end
   redis.call("ZREM", "tandem:due", id)
   redis.call("EXPIRE", key, ttl_s)
   redis.call("PUBLISH", "tandem:settled", id)
+  if flight then end_flight(flight, id, status, now, ttl_s) end
 end
 
 local function fail(id, key, now, code, message, ttl_s)

@@ -8,11 +8,12 @@ local key, id = KEYS[1], ARGV[1]
 local j = fields_of(key, "owner", "status")
 if not j.owner and redis.call("GET", KEYS[3]) == ARGV[2] then return 1 end
 if j.owner ~= ARGV[2] then return 0 end
-leave_lines(id, key)
+local flight = leave_lines(id, key)
 redis.call("ZREM", "tandem:due", id)
 redis.call("ZREM", KEYS[2], id)
 redis.call("DEL", key)
 redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[3])
 if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end
 redis.call("PUBLISH", "tandem:settled", id)
+if flight then end_flight(flight, id, "erased", now_ms()) end
 return 1

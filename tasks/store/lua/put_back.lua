@@ -25,7 +25,7 @@ if limit ~= "" then
   park(id, key, now, limit, until_ms)
   -- Behind those who wait already: one that is refused each time (its model is out of room, not the key) would be the
   -- first to be let go after each hold, and nobody else ever.
-  redis.call("ZADD", parked_key(limit), tonumber(redis.call("HGET", key, "priority")) * 1e13 + now, id)
+  redis.call("ZADD", parked_key(limit), place_of(redis.call("HGET", key, "priority"), now), id)
   return {"waits"}
 end
 if delay > 0 then

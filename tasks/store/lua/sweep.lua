@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- with rate
--- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire.
+-- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire; and hand answers on.
 -- Every worker runs this once a second; whoever comes first does it, and the next finds nothing left.
 --   KEYS  due, workers
 --   ARGV  lease_ms, limit, ttl_s, policy
@@ -56,6 +56,8 @@ local function look_at(id, key, j)
     return reclaim(id, key, j)
   elseif j.phase == "backoff" then
     return enqueue(id, key, now)
+  elseif j.phase == "following" then
+    look_up(id, key, j.flight, now, ARGV[3])
   else
     redis.call("ZADD", KEYS[1], j.expires_at, id)
   end
@@ -63,8 +65,11 @@ end
 
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[2])) do
   local key = job_key(id)
-  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes"))
+  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes",
+    "flight"))
   send[1] = send[1] + 1
   for _, part in ipairs(message or {}) do send[#send + 1] = part end
 end
+-- As many as the limit: there is more to do.
+if land_further(now, ARGV[3]) then send[1] = tonumber(ARGV[2]) end
 return send

@@ -8,13 +8,12 @@ from typing import Any, get_args
 from marshmallow import Schema, fields, post_load, validate
 
 from tasks.domain.embedding import InputType, Truncate
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, Kind, Mode, Request, Submission
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Cache, Kind, Mode, Request, Submission
 from tasks.domain.request import fingerprint
-from web import idempotency
-from web.schemas import requests
-from web.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
-from web.schemas.messages import Messages
-from web.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
+from tasks.schemas import requests
+from tasks.schemas.fields import OneOrMore, Pairs, Real, Text, Whole
+from tasks.schemas.messages import Messages
+from tasks.schemas.tools import MOST_TOOLS, ResponseFormatSchema, ToolChoice, ToolSchema
 
 INT64 = 2**63 - 1
 #: Of a list of texts to embed, and of each of them.
@@ -34,6 +33,7 @@ class Asked:
     expires_in_s: float | None
     metadata: dict[str, str]
     idempotency_key: str | None
+    cache: Cache | None = None
 
     def submission(self, *, owner: str, key: str | None, default_expires_in_s: float) -> Submission:
         """The job as `owner` submits it under `key`."""
@@ -47,10 +47,17 @@ class Asked:
             metadata=self.metadata,
             idempotency_key=key,
             fingerprint=self._fingerprint() if key else "",
+            cache=self.cache,
         )
 
     def _fingerprint(self) -> str:
-        rest = {"kind": self.kind, "mode": self.mode, "model": self.model, "expires_in_s": self.expires_in_s}
+        rest: dict[str, Any] = {
+            "kind": self.kind,
+            "mode": self.mode,
+            "model": self.model,
+            "expires_in_s": self.expires_in_s,
+        }
+        rest |= {"cache": self.cache} if self.cache else {}
         return fingerprint({"request": self.request.to_json(), "metadata": self.metadata, **rest})
 
 
@@ -70,8 +77,16 @@ class SamplingSchema(Schema):
         falsy={False},
         metadata={"description": "Whether the model thinks first. Unset: as the model does by itself."},
     )
+    cache = fields.Enum(
+        Cache,
+        by_value=Text,
+        metadata={
+            "description": "use: an earlier answer to the same, or one under way, will do; refresh: ask anew, and keep "
+            "that answer for others; off: neither. Unset: use for temperature 0, a seed and embeddings, else off."
+        },
+    )
     idempotency_key = Text(
-        validate=validate.Length(1, idempotency.LONGEST),
+        validate=validate.Length(1, LONGEST_KEY),
         metadata={"description": "The same as the header Idempotency-Key."},
     )
 
@@ -125,5 +140,5 @@ class SubmissionSchema(SamplingSchema):
         """The body as a value."""
         kind = loaded.pop("kind", Kind.EMBEDDING if "input" in loaded else Kind.CHAT)
         head = {name: loaded.pop(name) for name in ("mode", "model", "metadata")}
-        keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key")}
+        keys = {name: loaded.pop(name, None) for name in ("expires_in_s", "idempotency_key", "cache")}
         return Asked(request=requests.read(kind, head["model"], loaded), kind=kind, **head, **keys)

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from tasks.domain.request import Image, Part
 from tasks.domain.request import Text as TextPart
-from web.schemas.fields import NO_NUL, Text
+from tasks.schemas.fields import NO_NUL, Text
 
 MOST = 256
 URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)[^\u0000]*$"

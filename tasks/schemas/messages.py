@@ -8,10 +8,10 @@ from typing import Any, get_args
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from tasks.domain.request import Image, Message, Role
-from web.errors import FIELDS_SHOWN
-from web.schemas.fields import Text, is_clean
-from web.schemas.parts import Content
-from web.schemas.tools import ToolCallSchema
+from tasks.schemas.errors import FIELDS_SHOWN
+from tasks.schemas.fields import Text, is_clean
+from tasks.schemas.parts import Content
+from tasks.schemas.tools import ToolCallSchema
 
 ROLES: tuple[Role, ...] = get_args(Role)
 PLAIN = tuple(role for role in ROLES if role != "tool")

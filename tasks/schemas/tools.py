@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from web.schemas.fields import Text, is_clean
+from tasks.schemas.fields import Text, is_clean
 
 #: OpenAI's rule for the names of functions and of schemas.
 NAME = "^[a-zA-Z0-9_-]{1,64}$"

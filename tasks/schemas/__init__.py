@@ -1,0 +1,1 @@
+"""What may be asked of a job: the schemas by which the REST side and batches read what a client sent."""
