@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
-from tasks import intake, publish, questions, quotas, routing, serving, settings
+from tasks import intake, publish, questions, quotas, routing, settings
 from tasks.domain import estimate
-from tasks.domain.errors import JobNotFound
+from tasks.domain.errors import InvalidRequest, JobNotFound
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
 from tasks.routing import Route
-from tasks.store import capacity, durability, events, fleet, jobs, record
+from tasks.store import capacity, durability, events, fleet, jobs, places, record
 from tasks.store.jobs import NewJob
 from tasks.store.message import Message
+from tasks.store.places import Place
 
 #: What a record takes in Redis beside its texts, roughly: fields, indexes, the message and its copies.
 RECORD_BYTES = 2048
@@ -47,13 +49,17 @@ def _written(asked: Submission, route: Route) -> tuple[Submission, dict[str, str
     request = asked.request.to_json()
     # Estimated once: what an image costs does not depend on where it is.
     tokens = estimate.prompt_tokens(request)
-    _check_size(route, tokens, int(request.get("max_tokens") or 0))
+    further = _check_size(route, tokens, int(request.get("max_tokens") or 0))
     if intake.has_images(asked):
         asked = intake.take_in(asked)
         request = asked.request.to_json()
     place = {"queue": route.queue, "target": route.target}
-    max_tries = settings.get().max_tries
-    fields = record.fields(asked, request, priority=Priority.INTERACTIVE, max_tries=max_tries, tokens=tokens, **place)
+    here = settings.get()
+    patience_s = here.auto_wait_s if route.answered_by is None else None
+    fields = places.fields([_place(route), *further], patience_s=patience_s)
+    fields |= record.fields(
+        asked, request, priority=Priority.INTERACTIVE, max_tries=here.max_tries, tokens=tokens, **place
+    )
     return asked, fields
 
 
@@ -81,12 +87,21 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(route: Route, prompt_tokens: int, most_tokens: int) -> None:
+def _check_size(route: Route, prompt_tokens: int, most_tokens: int) -> list[Place]:
+    """The further places that it is not too large for. Raises InvalidRequest when it is for the first."""
     if not quotas.default():
-        return
-    by = next((one for one in serving.hosted(settings.get()) if one.queue == route.queue), None)
-    if by is not None:
-        quotas.check(by.provider, route.target or by.target, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
+        return [_place(one) for one in route.further]
+    quotas.check(route.provider, route.model, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
+    found = []
+    for one in route.further:
+        with suppress(InvalidRequest):
+            quotas.check(one.provider, one.model, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
+            found.append(_place(one))
+    return found
+
+
+def _place(route: Route) -> Place:
+    return Place(route.queue, route.provider, route.target, route.model)
 
 
 def find(job_id: str, owner: str) -> Job:

@@ -10,6 +10,7 @@ from tasks import attempt, isolation, process, publish, settings, settlement
 from tasks.attempt import Completed, Postponed
 from tasks.domain.errors import Unavailable
 from tasks.domain.provider_errors import EngineAway, EngineLost
+from tasks.fallback import ALONE_AFTER_LOSSES
 from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.serving import GPU, Serving
@@ -97,5 +98,5 @@ def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
 def _turn(here: WorkerProcess, claim: Claim, call: Call) -> AbstractContextManager[None]:
     if not claim.queue.startswith(GPU):
         return nullcontext()
-    alone = claim.engine_losses >= settlement.ALONE_AFTER_LOSSES
+    alone = claim.engine_losses >= ALONE_AFTER_LOSSES
     return here.engine_turn.alone(call) if alone else here.engine_turn.shared(call)

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from tasks import quotas, serving, settings
+from tasks.domain.circuit import Circuit
 from tasks.domain.errors import CallCut
 from tasks.domain.job import from_ms
 from tasks.domain.provider_errors import ProviderError
@@ -18,7 +19,7 @@ from tasks.domain.quota import Quota
 from tasks.providers.base import Call
 from tasks.providers.openrouter import OpenRouter
 from tasks.serving import Serving
-from tasks.store import limits
+from tasks.store import circuits, limits
 
 log = structlog.get_logger()
 
@@ -72,6 +73,11 @@ def report() -> list[Limit]:
     providers = [one.provider for one in serving.hosted(settings.get())]
     names = [*providers, *(name for name in found if name not in providers)]
     return [_limit(name, found.get(name, Quota())) for name in names]
+
+
+def broken() -> list[Circuit]:
+    """The circuits that are not closed. Raises Unavailable."""
+    return circuits.default().not_closed()
 
 
 def ask_providers(servings: Iterable[Serving]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks import catalog, serving, settings
 from tasks.catalog import DEFAULT
@@ -21,32 +21,42 @@ ANYTHING = Needs()
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Where a job goes. `target` is the model's id there; "" for that provider's default.
+    """Where a job goes. `target` is the model's id there, "" for that provider's default; `model` its id in any case.
 
-    `answered_by` is a hosted provider and its id of the model, the default's too; None for an engine of ours.
+    `further` is where it goes, in this order, when it cannot be answered here: only under mode=auto, and never to
+    simulated answers.
     """
 
     queue: str
+    provider: str
     target: str
+    model: str
     is_simulated: bool = False
-    answered_by: tuple[str, str] | None = None
+    further: tuple[Route, ...] = ()
+
+    @property
+    def answered_by(self) -> tuple[str, str] | None:
+        """The hosted provider and its id of the model; None for an engine of ours."""
+        return None if self.provider == LOCAL else (self.provider, self.model)
 
 
 def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Route:
     """Decide. Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or
     Unavailable when nobody who serves it is up."""
     choice = _Choice(needs)
-    hosted = choice.hosted(model)
+    places = choice.hosted(model)
+    hosted = places[0] if places else None
     if mode is Mode.API:
         return hosted or choice.nobody(model, mode)
     names = catalog.names(model)
     workers = [one for one in fleet.lately() if one.serves(GPU) and (model == DEFAULT or one.model in names)]
     workers = [one for one in workers if choice.can(catalog.known_to(LOCAL, one.model))]
-    local = Route(queue=GPU, target=_local_id(model, workers))
+    engines_model = workers[0].model if workers else serving.local_model(settings.get())
+    local = Route(queue=GPU, provider=LOCAL, target="" if model == DEFAULT else engines_model, model=engines_model)
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
-        return local
+        return choice.with_further(local, places) if mode is Mode.AUTO else local
     if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
-        return hosted
+        return choice.with_further(hosted, places[1:])
     if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model) and choice.can(_our_model()):
         return local
     return choice.nobody(model, mode)
@@ -64,14 +74,24 @@ class _Choice:
         self._why = self._why or why
         return why is None
 
-    def hosted(self, model: str) -> Route | None:
+    def hosted(self, model: str) -> list[Route]:
         routes = [_to(one, target) for one, target in _served(model) if self.can(_known(one, target))]
         # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
         routes.sort(key=lambda route: route.target not in ("", model))
         if len(routes) > 1:
             # The first that has not retired it. Of only one, accept.lua finds out without another question to Redis.
             routes = [route for route in routes if not _is_retired(route)] or routes
-        return routes[0] if routes else None
+        return routes
+
+    def with_further(self, first: Route, places: Sequence[Route]) -> Route:
+        """`first`, and where else: for an embedding only the same model, whose vectors alone can be compared."""
+        further = [place for place in places if not place.is_simulated]
+        if self._needs.ability == "embedding":
+            known = catalog.known_to(first.provider, first.model)
+            further = [
+                one for one in further if known is not None and catalog.known_to(one.provider, one.model) is known
+            ]
+        return replace(first, further=tuple(further))
 
     def nobody(self, model: str, mode: Mode) -> Route:
         if self._why is not None:
@@ -93,19 +113,13 @@ def _known(one: Serving, target: str) -> catalog.Model | None:
 
 
 def _to(one: Serving, target: str) -> Route:
-    answered_by = (one.provider, target or one.target)
-    return Route(queue=one.queue, target=target, is_simulated=serving.is_simulated(one), answered_by=answered_by)
+    simulated = serving.is_simulated(one)
+    model = target or one.target
+    return Route(queue=one.queue, provider=one.provider, target=target, model=model, is_simulated=simulated)
 
 
 def _is_retired(route: Route) -> bool:
-    return route.answered_by is not None and learned.default().why_retired(*route.answered_by) is not None
-
-
-def _local_id(model: str, workers: Sequence[Worker]) -> str:
-    """What the engine calls the model; "" for its default."""
-    if model == DEFAULT:
-        return ""
-    return workers[0].model if workers else serving.local_model(settings.get())
+    return learned.default().why_retired(route.provider, route.model) is not None
 
 
 def _up(workers: Sequence[Worker], patience_s: float) -> bool:

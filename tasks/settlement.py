@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from tasks import charges, learning, process, publish, settings
+from tasks import charges, fallback, learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
@@ -23,8 +23,10 @@ from tasks.domain.provider_errors import (
     TransientError,
 )
 from tasks.domain.result import Usage
+from tasks.fallback import ALONE_AFTER_LOSSES, Departure
 from tasks.providers.base import Call
 from tasks.serving import Serving
+from tasks.store import places
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
@@ -36,8 +38,6 @@ T = TypeVar("T")
 
 #: An answer in hand is worth waiting for Redis; a lease that lapsed meanwhile is told by the fence.
 PATIENCE_S, PAUSE_S = 600.0, 0.5
-#: A job that was present when an engine died this often runs alone in the engine next.
-ALONE_AFTER_LOSSES = 2
 #: How long a job waits that found no engine: its worker stops consuming meanwhile.
 ENGINE_AWAY_S = 1.0
 
@@ -50,20 +50,40 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | 
     # First what it tells of the model: a client that sees this job failed is not to get another one accepted.
     learning.note(by, claim.target, outcome)
     call_over(jobs, charges.of(claim, by, outcome, call))
+    if (departure := fallback.departure(claim, outcome)) is not None:
+        owned = patiently(lambda: _leave(jobs, claim, outcome, departure))
+    else:
+        owned = _stay(jobs, claim, by, outcome)
+    log.info("attempt.ended", job_id=claim.job_id, n=claim.n, outcome=type(outcome).__name__, owned=owned)
+
+
+def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
     match outcome:
         case Completed():
-            owned = patiently(lambda: _complete(jobs, claim, outcome))
-        case Refused(error=error, images=images):
-            owned = patiently(lambda: fail(jobs, claim, error.code, error.message, _usage_of(error), images))
+            return patiently(lambda: _complete(jobs, claim, outcome))
+        case Refused(error=error):
+            return patiently(lambda: _fail(jobs, claim, error, outcome))
         case Expired():
-            owned = patiently(lambda: _expire(jobs, claim))
+            return patiently(lambda: _expire(jobs, claim))
         case Postponed(error=error):
-            owned = patiently(lambda: _postpone(jobs, claim, by, error))
+            return patiently(lambda: _postpone(jobs, claim, by, error, outcome))
         case Cut(why=process.DRAIN):
-            owned = release(jobs, claim)
+            return release(jobs, claim)
         case Cut():
-            owned = False
-    log.info("attempt.ended", job_id=claim.job_id, n=claim.n, outcome=type(outcome).__name__, owned=owned)
+            return False
+
+
+def _leave(jobs: Jobs, claim: Claim, outcome: Outcome, departure: Departure) -> bool:
+    log.info("job.moved_on", job_id=claim.job_id, n=claim.n, provider=claim.provider, why=departure.reason)
+    back = places.move(
+        jobs,
+        claim,
+        outcome=departure.outcome,
+        reason=departure.reason,
+        survived=departure.survived,
+        told=fallback.told(outcome),
+    )
+    return _sent(back)
 
 
 def patiently(write: Callable[[], T]) -> T:
@@ -99,25 +119,13 @@ def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
     return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
-def fail(
-    jobs: Jobs, claim: Claim, code: str, message: str, usage: Usage | None = None, images: Sequence[Receipt] = ()
-) -> bool:
-    """Settle a job as failed, with what was spent on it all the same. False when it is not ours any more."""
-    fields = {"error_code": code, "error_message": message} | _seen(images) | _told(spent := _spent(usage))
-    return jobs.settle(claim, Status.FAILED, outcome="failed", reason=code, attempt=spent, fields=fields)
-
-
 def _spent(usage: Usage | None) -> dict[str, Any]:
     return {"usage": usage.to_json()} if usage else {}
 
 
-def _told(said: Mapping[str, Any]) -> dict[str, str]:
+def _texts(said: Mapping[str, Any]) -> dict[str, str]:
     """Fields of a record, which are texts."""
     return {name: json.dumps(value) for name, value in said.items()}
-
-
-def _usage_of(error: ProviderError) -> Usage | None:
-    return error.usage if isinstance(error, ReasoningExhausted) else None
 
 
 def backoff_s(tries: int, retry_after_s: float | None) -> float:
@@ -131,12 +139,24 @@ def _seen(images: Sequence[Receipt]) -> dict[str, str]:
     return {"images": json.dumps(images)} if images else {}
 
 
+def _fail(jobs: Jobs, claim: Claim, error: ProviderError, outcome: Refused | Postponed) -> bool:
+    """Settle a job as failed, with what was spent on it all the same."""
+    spent = _spent(error.usage if isinstance(error, ReasoningExhausted) else None)
+    images = outcome.images if isinstance(outcome, Refused) else ()
+    fields = {"error_code": error.code, "error_message": error.message} | _seen(images) | _texts(spent)
+    told = fallback.told(outcome)
+    return jobs.settle(
+        claim, Status.FAILED, outcome="failed", reason=error.code, attempt=spent, fields=fields, told=told
+    )
+
+
 def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
     answer = outcome.completion
     spent = _spent(answer.usage)
-    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images) | _told(spent)
+    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images) | _texts(spent)
     attempt = {"model": answer.model} | spent
-    return jobs.settle(claim, Status.COMPLETED, outcome="completed", attempt=attempt, fields=fields)
+    told = fallback.told(outcome)
+    return jobs.settle(claim, Status.COMPLETED, outcome="completed", attempt=attempt, fields=fields, told=told)
 
 
 def _expire(jobs: Jobs, claim: Claim) -> bool:
@@ -145,7 +165,7 @@ def _expire(jobs: Jobs, claim: Claim) -> bool:
     return jobs.settle(claim, Status.EXPIRED, outcome="expired", reason="the job's deadline passed", fields=fields)
 
 
-def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> bool:
+def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outcome: Postponed) -> bool:
     match error:
         case RateLimited():
             back = jobs.put_back(
@@ -162,14 +182,18 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError) -> b
             back = jobs.charge_crash(claim, "the engine died while it served this job alone")
         case EngineLost():
             back = jobs.put_back(claim, outcome="engine_lost", reason=error.message, engine_lost=True, survived=True)
-        case _ if claim.tries + 1 >= claim.max_tries:
-            return fail(jobs, claim, error.code, error.message)
+        case _ if fallback.is_last_try(claim, error):
+            return _fail(jobs, claim, error, outcome)
         case _:
-            # A fault of ours may have come before the job was run at all: it clears no suspect.
-            survived = not isinstance(error, InternalError)
-            delay_s = backoff_s(claim.tries, error.retry_after_s)
             back = jobs.put_back(
-                claim, outcome="failed_try", reason=error.code, delay_s=delay_s, charged=True, survived=survived
+                claim,
+                outcome="failed_try",
+                reason=error.code,
+                delay_s=backoff_s(claim.tries, error.retry_after_s),
+                charged=fallback.pays(claim, error),
+                # A fault of ours may have come before the job was run at all: it clears no suspect.
+                survived=not isinstance(error, InternalError),
+                told=fallback.told(outcome),
             )
     return _sent(back)
 

@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 
 from tasks import catalog, intake, quotas, serving, settings
-from tasks.store import capacity, connection, due, durability, events, fleet, jobs, learned, limits, lines, media, usage
+from tasks.store import (
+    capacity,
+    circuits,
+    connection,
+    due,
+    durability,
+    events,
+    fleet,
+    jobs,
+    learned,
+    limits,
+    lines,
+    media,
+    usage,
+)
 from tests import environment
 from tests.support.valkey import Valkey
 
@@ -16,7 +30,7 @@ CACHED: list[Callable[..., Any]] = [
     settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
     due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default, usage.default,
     catalog.index, learned.default, connection.binary, media.default, intake.fetcher,
-    quotas.default, limits.default,
+    quotas.default, limits.default, circuits.default,
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from tests.support.polling import until
 def claim(job_id: str, fence: int = 1) -> Claim:
     return Claim(
         job_id=job_id, fence=fence, n=1, tries=0, max_tries=5, crashes=0, engine_losses=0, suspect=False, left_s=60,
-        kind="chat", queue="api", target="m", request={},
+        kind="chat", queue="api", provider="nim", target="m", request={},
     )  # fmt: skip
 
 

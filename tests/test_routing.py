@@ -11,8 +11,7 @@ from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import LONGEST_TOKEN, Needs
 from tasks.store import fleet
-from tasks.store.fleet import Worker
-from tests.conftest import forget_caches
+from tests.support.installation import given, gpu_worker
 from tests.support.valkey import Valkey
 
 HOSTED = "nvidia/nemotron-3-nano-30b-a3b"
@@ -21,16 +20,6 @@ HOSTED = "nvidia/nemotron-3-nano-30b-a3b"
 @pytest.fixture(autouse=True)
 def _clean(valkey: Valkey) -> None:
     """An empty fleet, and no provider."""
-
-
-def given(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    forget_caches()
-
-
-def gpu_worker(state: str = "ready", model: str = "tiny-chat", ready_in_s: float = 0.0) -> None:
-    fleet.default().hello(Worker(name="gpu0", queues="gpu", state=state, model=model, ready_in_s=ready_in_s))
 
 
 def queue(mode: Mode, model: str = "default") -> str:

@@ -6,55 +6,27 @@ import pytest
 
 from tasks import attempt, charges, dispatch, settlement
 from tasks.attempt import Completed, Cut, Expired, Outcome, Postponed, Refused
-from tasks.domain.job import Job, Kind, Mode, Status, Submission
-from tasks.domain.provider_errors import ContextTooLong, EngineAway, EngineLost, ProviderOverloaded, RateLimited
-from tasks.domain.request import ChatRequest, Message
-from tasks.domain.result import ChatResult, Completion, Usage
+from tasks.domain.job import Status
+from tasks.domain.provider_errors import (
+    ContextTooLong,
+    EngineAway,
+    EngineLost,
+    ProviderOverloaded,
+    RateLimited,
+)
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
 from tasks.store import due, jobs
-from tasks.store.claim import Claim
 from tests.conftest import forget_caches
+from tests.support import attempts
+from tests.support.attempts import ANSWER, BY, after, claim, submit, try_to_claim
 from tests.support.polling import until
 from tests.support.valkey import Valkey
-
-BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
-ANSWER = Completion(
-    result=ChatResult(content="Paris ✓", finish_reason="stop"),
-    usage=Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5),
-    model="m-2026",
-)
 
 
 @pytest.fixture(autouse=True)
 def _provider(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TANDEM_SANDBOX_URL", BY.base_url)
-    monkeypatch.setenv("TANDEM_MAX_TRIES", "3")
-    forget_caches()
-
-
-def submit() -> str:
-    request = ChatRequest(messages=(Message(role="user", content="hi"),))
-    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=120)
-    return dispatch.submit(asked)[0].id
-
-
-def try_to_claim(job_id: str) -> Claim | None:
-    epoch = int(str(jobs.default().redis.hget(f"tandem:job:{job_id}", "epoch")))
-    servings = [(BY.queue, BY.provider, BY.target)]
-    return jobs.default().take(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings).claim
-
-
-def claim(job_id: str) -> Claim:
-    got = try_to_claim(job_id)
-    assert got is not None
-    return got
-
-
-def after(outcome: Outcome, job_id: str | None = None) -> Job:
-    job_id = job_id or submit()
-    settlement.write(jobs.default(), claim(job_id), BY, outcome)
-    return dispatch.find(job_id, "o")
+    attempts.set_up(monkeypatch)
 
 
 def test_an_answer_completes_the_job_with_its_usage() -> None:

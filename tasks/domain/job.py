@@ -78,7 +78,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for (queue, backoff, rate_limit, coalesced) and until when, if that is known."""
+    """What a pending job waits for (queue, backoff, rate_limit, circuit_open, coalesced) and until when, if known."""
 
     reason: str
     until: datetime | None = None

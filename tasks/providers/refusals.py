@@ -4,7 +4,7 @@
 |---|---|---|
 | 401 | AuthenticationFailed | no |
 | 402 | PaymentRequired | no |
-| 403 | AccessDenied | no |
+| 403 | AccessDenied, or BadRequest when its moderation flagged the prompt | no |
 | 404 | ModelNotFound | no |
 | 410 | ModelRetired | no |
 | 429 | RateLimited(retry_after_s) | yes, uncharged |
@@ -75,6 +75,8 @@ def refusal(answer: Answer, *, provider: str, model: str) -> ProviderError:
     if status >= 500 or status in TRANSIENT_4XX:
         hint_s = retry_after_s(answer.headers)
         return ProviderOverloaded(f"{provider} cannot serve now (HTTP {status})", retry_after_s=hint_s)
+    if status == 403 and _is_moderated(answer.body):
+        return BadRequest(f"{provider}'s moderation refused the request")
     if status in ABOUT_ACCOUNT:
         kind, text = ABOUT_ACCOUNT[status]
         return kind(text.format(provider=provider, model=model))
@@ -106,6 +108,14 @@ def message(body: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     return _text(said)
+
+
+def _is_moderated(body: bytes) -> bool:
+    """Whether a 403 speaks of what was asked: OpenRouter's moderation says what it flagged."""
+    try:
+        return "flagged_input" in json.loads(body)["error"]["metadata"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return False
 
 
 def _text(said: Any) -> str:

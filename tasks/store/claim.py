@@ -12,6 +12,7 @@ from typing import Any
 class Claim:
     """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline.
 
+    `places` is how many further places it may go to, `is_probe` that its call tries a circuit that is not closed.
     `scopes` are the quotas that count its call, which had room at `claimed_ms` by Redis' clock; `asked_at` is a moment
     of this machine's (monotonic) that was not later.
     """
@@ -27,8 +28,11 @@ class Claim:
     left_s: float
     kind: str
     queue: str
+    provider: str
     target: str
     request: Mapping[str, Any]
+    places: int = 0
+    is_probe: bool = False
     scopes: tuple[str, ...] = ()
     claimed_ms: int = 0
     asked_at: float = 0.0
@@ -54,8 +58,11 @@ def claimed(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Claim:
         left_s=left_ms / 1000,
         kind=answer[8],
         queue=answer[9],
+        provider=answer[14],
         target=answer[10],
         request=json.loads(answer[11]),
+        places=int(answer[15]),
+        is_probe=bool(answer[16]),
         scopes=tuple(answer[12].split()),
         claimed_ms=int(answer[13]),
         asked_at=asked_at,

@@ -16,6 +16,7 @@ from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
 from tasks.store.answers import Question
+from tasks.store.circuits import DEFAULT, Breaker, Told
 from tasks.store.claim import Claim, claimed
 from tasks.store.message import Message, messages
 from tasks.store.rate import CallOver, Taken, Waiters, let_go
@@ -68,14 +69,15 @@ class NewJob:
 class Jobs:
     """The records of jobs on one Redis. Every method raises Unavailable when Redis is away or full.
 
-    `policy` is what quotas.policy says of the providers' limits.
+    `policy` is what quotas.policy says of the providers' limits, `breaker` when a circuit opens.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int, policy: str = "") -> None:
+    def __init__(self, redis: Redis, *, ttl_s: int, policy: str = "", breaker: Breaker = DEFAULT) -> None:
         self.redis = redis
         self.scripts = Scripts(redis)
         self.ttl_s = ttl_s
         self.policy = policy
+        self.breaker = breaker
 
     # ---- the client's side ----
 
@@ -178,11 +180,16 @@ class Jobs:
         reason: str = "",
         attempt: Mapping[str, Any] | None = None,
         fields: Mapping[str, str] | None = None,
+        told: Told | None = None,
     ) -> bool:
-        """End a job. False when it is not the caller's any more: nothing was written."""
+        """End a job. False when it is not the caller's any more: nothing was written.
+
+        `told` is what its call has shown of the circuit.
+        """
         more = json.dumps(attempt) if attempt else ""
         pairs = [part for pair in (fields or {}).items() for part in pair]
-        args = [claim.job_id, claim.fence, status.value, self.ttl_s, outcome, reason, more, *pairs]
+        word = self.breaker.word(claim, told)
+        args = [claim.job_id, claim.fence, status.value, self.ttl_s, outcome, reason, more, word, *pairs]
         return bool(self.scripts.call("settle", [keys.job(claim.job_id)], args))
 
     def put_back(
@@ -197,16 +204,18 @@ class Jobs:
         hold_s: float = 0.0,
         engine_lost: bool = False,
         survived: bool = False,
+        told: Told | None = None,
     ) -> list[Message] | None:
         """Let a job wait or line up again: the messages to send, or None when it is not the caller's any more.
 
         With `limit`, the job is parked behind that limit and the limit holds everybody for `hold_s`. `survived` says
-        that its process came through a try: a suspect is none any more.
+        that its process came through a try: a suspect is none any more. `told` is what its call has shown of the
+        circuit.
         """
-        args = [claim.job_id, claim.fence, int(delay_s * 1000), limit, int(hold_s * 1000), outcome, reason]
-        answer = self.scripts.call(
-            "put_back", [keys.job(claim.job_id)], [*args, int(charged), int(engine_lost), int(survived), self.ttl_s]
-        )
+        wait = [int(delay_s * 1000), limit, int(hold_s * 1000)]
+        counted = [int(charged), int(engine_lost), int(survived), self.ttl_s, self.breaker.word(claim, told)]
+        args = [claim.job_id, claim.fence, *wait, outcome, reason, *counted]
+        answer = self.scripts.call("put_back", [keys.job(claim.job_id)], args)
         return messages(answer[1:]) if answer else None
 
     def charge_crash(self, claim: Claim, reason: str) -> list[Message] | None:
@@ -224,4 +233,4 @@ class Jobs:
 def default() -> Jobs:
     """The records on this process' Redis."""
     here = settings.get()
-    return Jobs(connection.default(), ttl_s=here.job_ttl_s, policy=quotas.policy(here))
+    return Jobs(connection.default(), ttl_s=here.job_ttl_s, policy=quotas.policy(here), breaker=Breaker.of(here))

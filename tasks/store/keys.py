@@ -21,6 +21,10 @@ SEQUENCE = f"{PREFIX}sequence"
 LINES = f"{PREFIX}lines"
 #: Set: names of the limits that jobs are parked behind.
 LIMITS = f"{PREFIX}limits"
+#: Set of "provider:model": the circuits that are not closed.
+CIRCUITS = f"{PREFIX}circuits"
+#: Hash: queue, or "queue:model" → when an engine of ours was ready there last (ms).
+READY_AT = f"{PREFIX}ready_at"
 #: Hash {swept_at, grace_until}: when leases were last looked at, and until when none is taken away.
 SWEEP = f"{PREFIX}sweep"
 #: Set: queues that a worker has ever served.
@@ -76,6 +80,16 @@ def parked(limit: str) -> str:
 def limit(name: str) -> str:
     """Hash: a limit's hold {until, step, wake_at}, what was learned of it and what it counts (lua/rate.lua)."""
     return f"{PREFIX}limit:{name}"
+
+
+def circuit(name: str) -> str:
+    """Hash: what is wrong with a provider's model, "provider:model" (lua/circuit.lua). Absent while all is well."""
+    return f"{PREFIX}circuit:{name}"
+
+
+def circuit_line(name: str) -> str:
+    """The name of the limit behind which jobs wait for a circuit."""
+    return f"circuit:{name}"
 
 
 def learned(provider: str) -> str:

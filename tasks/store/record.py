@@ -62,7 +62,8 @@ def _attempt(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _wait(values: Mapping[str, str | None]) -> Wait | None:
     if values["status"] != Status.PENDING:
         return None
-    reason = {"queued": "queue", "parked": "rate_limit", "following": "coalesced"}.get(values["phase"] or "", "backoff")
+    named = {"queued": "queue", "parked": values["reason"], "following": "coalesced"}
+    reason = named.get(values["phase"] or "") or "backoff"
     return Wait(reason=reason, until=from_ms(values["until"]))
 
 

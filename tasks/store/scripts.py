@@ -33,16 +33,16 @@ RETRY_AFTER_S = 2.0
 
 #: What every script has before it.
 COMMON = ("common", "flights")
-#: What a script says that needs the governor's functions too, and where they are.
-WITH_RATE, RATE = "-- with rate\n", ("rate", "learning", "room")
+#: What a script says that needs further functions, and where they are, in order.
+PARTS = {"-- with rate\n": ("rate", "learning", "room"), "-- with circuit\n": ("circuit", "places")}
 
 
 @cache
 def source(name: str) -> str:
     """The text of a script. Its flags line, which must come first, stays first."""
     text = (LUA / f"{name}.lua").read_text()
-    parts = COMMON + (RATE if WITH_RATE in text else ())
-    common = "".join((LUA / f"{part}.lua").read_text() for part in parts)
+    further = [part for mark, parts in PARTS.items() if mark in text for part in parts]
+    common = "".join((LUA / f"{part}.lua").read_text() for part in (*COMMON, *further))
     if text.startswith("#!"):
         flags, body = text.split("\n", 1)
         return f"{flags}\n{common}\n{body}"

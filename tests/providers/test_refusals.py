@@ -128,3 +128,13 @@ def test_a_success_or_redirect_that_is_no_answer_is_invalid(status: int) -> None
 @pytest.mark.parametrize("status", [405, 409, 413, 415])
 def test_other_client_errors_are_bad_requests(status: int) -> None:
     assert type(refused(status)) is errors.BadRequest
+
+
+def test_a_403_of_the_moderation_speaks_of_the_request_and_any_other_of_the_key() -> None:
+    flagged = {"error": {"code": 403, "message": "no", "metadata": {"reasons": ["x"], "flagged_input": "the prompt"}}}
+    error = refused(403, flagged)
+    assert type(error) is errors.BadRequest
+    assert "the prompt" not in error.message
+    others: list[object] = [{"error": {"code": 403, "message": "no", "metadata": None}}, {"error": "no"}, None, []]
+    for other in others:
+        assert type(refused(403, other)) is errors.AccessDenied

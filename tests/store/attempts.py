@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tasks.domain.job import Status
+from tasks.store import keys, places
+from tasks.store.circuits import Told
 from tasks.store.claim import Claim
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
-from tests.store.model import LIMIT, MODEL, MODEL_LIMIT, QUEUE
+from tests.store.elsewhere import ALL, API, LIMIT, MODEL_LIMIT, SERVINGS, Circuit, name
+from tests.store.model import Seen
 from tests.store.workers import LEASE_S, NAMES
 
 #: Longer than any job's time.
@@ -22,16 +25,17 @@ LONG_S = 2 * LATER_S
 HOLD_S = 60.0
 BACK: list[dict[str, Any]] = [
     {},
-    {"delay_s": 60.0, "charged": True},
+    {"delay_s": 60.0, "charged": True, "told": Told.FAILED},
+    {"told": Told.FAILED},
     {"delay_s": LONG_S, "charged": True},
     {"limit": LIMIT, "hold_s": HOLD_S},
     {"limit": MODEL_LIMIT, "hold_s": HOLD_S},
     {"engine_lost": True},
     {"survived": True},
 ]
-#: What came of an attempt: an end, a death that is charged, or how it is put back.
+#: What came of an attempt: an end, a death that is charged, another place, or how it is put back.
 Outcome = Status | str | dict[str, Any]
-COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", *BACK]
+COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", *BACK]
 WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
 OUTCOMES = st.lists(OUTCOME, max_size=3)
 
@@ -80,22 +84,49 @@ class Attempts(Clients):
         seen = self.seen[message.job_id]
         is_waiting = not seen.is_over and seen.holder is None and not seen.is_following
         is_right = is_waiting and message.epoch == seen.epoch
+        self.nobody_is_on_its_way()
         taken = self.jobs.take(
-            message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate,
-            servings=[(QUEUE, LIMIT, MODEL)],
-        )  # fmt: skip
-        claim = taken.claim
+            message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate, servings=SERVINGS
+        )
         if is_right and seen.overdue:
             seen.end("expired")
-        elif is_right and self.is_retired:
-            seen.end("failed")
-        elif is_right and (may_isolate or not seen.suspect) and self.has_room(message, claim):
-            assert claim is not None, "a right message was turned away"
-            seen.begin(claim, worker)
-            return claim
-        assert claim is None, "a wrong message was let through"
+        elif is_right and self.elsewhere.has_retired(seen.places[0]):
+            if not self.go_on(seen, needs_room=False):
+                seen.end("failed")
+        elif is_right and (may_isolate or not seen.suspect) and self.is_let_in(seen, taken.claim, worker):
+            return taken.claim
+        assert taken.claim is None, "a wrong message was let through"
         self.send(self.let_go(taken.waiters.messages))
         return None
+
+    def is_let_in(self, seen: Seen, claim: Claim | None, worker: str) -> bool:
+        """Whether it must have been claimed, by its circuit and its limit; if so, it was."""
+        circuit, is_free = self.circuit(seen), self.circuit(seen).is_free(self.seen)
+        if not circuit.lets_in(self.seen):
+            self.go_on(seen)
+            return False
+        if not self.has_room(seen, claim):
+            return False
+        assert claim is not None, "a right message was turned away"
+        assert claim.is_probe == is_free
+        seen.begin(claim, worker)
+        circuit.probe = claim if is_free else circuit.probe
+        return True
+
+    def go_on(self, seen: Seen, *, needs_room: bool = True) -> bool:
+        """It leaves for the next place, if there is one."""
+        place = self.elsewhere.next_place(self.seen, seen, needs_room=needs_room)
+        if place is not None:
+            seen.move(place)
+        return place is not None
+
+    def circuit(self, seen: Seen) -> Circuit:
+        return self.elsewhere.circuits[seen.places[0].queue]
+
+    def nobody_is_on_its_way(self) -> None:
+        """To try a circuit: whoever was sent had the time."""
+        for place in ALL:
+            self.redis.hdel(keys.circuit(name(place)), "sent_at")
 
     def write(self, claim: Claim, outcome: Outcome) -> None:
         self.call_over(claim, outcome)
@@ -104,20 +135,38 @@ class Attempts(Clients):
                 self.settle(claim, outcome)
             case dict():
                 self.put_back(claim, outcome)
+            case "move" if claim.places:
+                self.move(claim)
+            case "move":
+                self.put_back(claim, {})
             case _:
                 self.crash(claim)
 
     def settle(self, claim: Claim, status: Status) -> None:
+        told = Told.ANSWERED if status is Status.COMPLETED else None
         result = f'"{claim.job_id}.{claim.fence}"'
-        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result})
+        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result}, told=told)
         if self.minded(claim, written):
-            self.seen[claim.job_id].result = result
-            self.seen[claim.job_id].end(status.value)
+            seen = self.seen[claim.job_id]
+            seen.result = result
+            self.circuit(seen).tell(claim, told)
+            seen.end(status.value)
+
+    def move(self, claim: Claim) -> None:
+        self.nobody_is_on_its_way()
+        back = places.move(self.jobs, claim, outcome="failed", reason="test", survived=False, told=Told.FAILED)
+        if self.minded(claim, back is not None):
+            seen = self.seen[claim.job_id]
+            self.circuit(seen).tell(claim, Told.FAILED)
+            if not self.go_on(seen, needs_room=False):
+                seen.move(seen.places[-1])
+            self.send(back)
 
     def put_back(self, claim: Claim, how: dict[str, Any]) -> None:
         back = self.jobs.put_back(claim, outcome="put_back", reason="test", **how)
         if self.minded(claim, back is not None):
             seen = self.seen[claim.job_id]
+            self.circuit(seen).tell(claim, how.get("told"))
             seen.leave()
             seen.tries += how.get("charged", False)
             seen.engine_losses += how.get("engine_lost", False)
@@ -147,9 +196,9 @@ class Attempts(Clients):
 
     # ---- what a governor adds (governed.py) ----
 
-    def has_room(self, message: Message, claim: Claim | None) -> bool:
-        """Whether there was room for the call of a right message, which led to this claim."""
-        return not self.is_held
+    def has_room(self, seen: Seen, claim: Claim | None) -> bool:
+        """Whether there was room for the call of a job whose message led to this claim."""
+        return not (self.is_held and seen.places[0] is API)
 
     def let_go(self, messages: Sequence[Message]) -> Sequence[Message]:
         """These were let go by a limit."""

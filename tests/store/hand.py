@@ -12,9 +12,16 @@ LEASE_S = 2.0
 SERVINGS = [("api", "upstream", "model")]
 
 
-def accept(store: Jobs, *, key: str | None = None, fingerprint: str = "f", sent: bool = True) -> str:
+def accept(
+    store: Jobs,
+    *,
+    key: str | None = None,
+    fingerprint: str = "f",
+    sent: bool = True,
+    more: dict[str, str] | None = None,
+) -> str:
     record = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
-              "queue": "api", "priority": "0", "target": "", "max_tries": "5"}  # fmt: skip
+              "queue": "api", "priority": "0", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
     new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=key,
                  fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record)  # fmt: skip
     job_id = store.accept(new).job_id

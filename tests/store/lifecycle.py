@@ -13,9 +13,11 @@ from hypothesis.stateful import precondition, rule
 from tasks.domain.job import Status
 from tasks.domain.standing import Lesson, State
 from tasks.store import keys
+from tasks.store.places import Place
 from tests.store.attempts import WORKER, Attempts, any_claim
-from tests.store.clients import PLACES
-from tests.store.model import BATCH, LIMIT, LIMITS, QUEUE
+from tests.store.clients import FIRST, PLACES
+from tests.store.elsewhere import ALL, API, GPU, LIMIT, LIMITS, QUEUE, name
+from tests.store.model import BATCH
 from tests.store.workers import MOMENTS, NAMES
 
 any_unfinished = precondition(lambda self: bool(self.unfinished()))
@@ -60,13 +62,28 @@ class Lifecycle(Attempts):
     def retire_the_model_or_take_it_back(self, retired: bool, walk: bool) -> None:
         """Without the walk, jobs that wait for it fail when they are claimed."""
         self.learned.note(LIMIT, "model", Lesson(state=State.RETIRED if retired else State.CALLABLE, why="retired"))
-        self.is_retired = retired
+        self.elsewhere.is_retired = retired
         if walk:
-            waiting = [seen for seen in self.seen.values() if not seen.is_over and seen.holder is None and retired]
+            pending = [seen for seen in self.seen.values() if not seen.is_over and seen.holder is None and retired]
+            waiting = [seen for seen in pending if seen.places == (API,)]
             assert self.learned.fail_queued(LIMIT, "model", queue=QUEUE, is_default=True) == len(waiting)
             for seen in waiting:
                 seen.end("failed")
             self.collect()
+
+    @precondition(lambda self: any(circuit.is_open for circuit in self.elsewhere.circuits.values()))
+    @rule()
+    def the_circuits_time_is_over(self) -> None:
+        for place in ALL:
+            circuit = self.elsewhere.circuits[place.queue]
+            if circuit.is_open:
+                self.redis.hset(keys.circuit(name(place)), "until", 1)
+                circuit.lapsed = True
+
+    @rule(ready=st.booleans())
+    def the_engine_comes_or_goes(self, ready: bool) -> None:
+        """Those of its jobs that may leave it have no patience."""
+        self.redis.hset(keys.READY_AT, GPU.queue, int(time.time() * 1000) + 3_600_000 if ready else 1)
 
     # ---- time and the sweep ----
 
@@ -111,12 +128,30 @@ class Lifecycle(Attempts):
             elif seen.holder is not None and not paused:
                 seen.suspect = seen.suspect or self.workers.died_alone(seen.workers[-1])
                 seen.leave()
-        found = [*self.due.sweep()[1], *self.due.find_lost()]
+        found = self.due.sweep()[1]
+        self.who_went_elsewhere()
+        found += self.due.find_lost()
         found += self.let_go(self.due.let_go())
         self.look()
         assert all(self.seen[m.job_id].epoch == m.epoch for m in found), "sent a message that nobody will heed"
         if sent:  # else the sweeping worker dies before it sends
             self.send(found)
+
+    def who_went_elsewhere(self) -> None:
+        """The sweep may send jobs on that wait: to a place that lets them in, and one where one is to try."""
+        went: list[Place] = []
+        for job_id, seen in self.seen.items():
+            queue = self.redis.hget(keys.job(job_id), "queue")
+            if seen.is_over or queue == seen.places[0].queue:
+                continue
+            assert seen.holder is None, "it was in somebody's hands"
+            [to] = [place for place in ALL if place.queue == queue]
+            circuit = self.elsewhere.circuits[to.queue]
+            assert circuit.lets_in(self.seen), "to a place that does not let it in"
+            assert not self.elsewhere.has_retired(to)
+            assert not (circuit.is_open and to in went), "two were sent to try"
+            went.append(to)
+            seen.move(to)
 
     def some_time_passes(self) -> None:
         """Between two sweeps. Nothing may depend on how long the test takes: it could not be repeated."""
@@ -125,10 +160,14 @@ class Lifecycle(Attempts):
                 self.redis.hset(keys.job(job_id), "queued_at", 1)
             if self.redis.hget(keys.job(job_id), "reason") == "isolation":
                 self.come(job_id)
-        for priority in (0, BATCH):
-            self.redis.hset(keys.flow(QUEUE, priority), mapping={"busy_at": 1, "mark_at": 1})
-        for limit in LIMITS:
+        for limit in (*LIMITS, *(keys.circuit_line(name(place)) for place in ALL)):
+            for place, job_id in enumerate(self.seen):
+                self.redis.zadd(keys.parked(limit), {job_id: FIRST + place}, xx=True)
             self.redis.hset(keys.limit(limit), "wake_at", 1)
+        for where in ALL:
+            for priority in (0, BATCH):
+                self.redis.hset(keys.flow(where.queue, priority), mapping={"busy_at": 1, "mark_at": 1})
+        self.nobody_is_on_its_way()
 
     # ---- the end ----
 
@@ -140,6 +179,7 @@ class Lifecycle(Attempts):
             for job_id in self.seen:
                 self.come(job_id)
             self.the_hold_ends()
+            self.the_circuits_time_is_over()
             self.sweep(due=[], sent=True, paused=False)
             while self.broker:
                 if claim := self.claim(self.take(0), NAMES[0]):

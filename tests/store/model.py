@@ -10,12 +10,10 @@ from redis import Redis
 from tasks.store import keys
 from tasks.store.claim import Claim
 from tasks.store.jobs import NewJob
+from tasks.store.places import Place
+from tests.store.elsewhere import ALL, GPU, LIMITS, name
 
-OWNER, QUEUE = "owner", "api"
-#: The provider's key, and the one model there.
-LIMIT, MODEL = "upstream", "model"
-MODEL_LIMIT = f"{LIMIT}:{MODEL}"
-LIMITS = (LIMIT, MODEL_LIMIT)
+OWNER = "owner"
 #: A line that is served after the others.
 BATCH = 5
 FINAL = {"completed", "failed", "cancelled", "expired"}
@@ -25,10 +23,12 @@ FINAL = {"completed", "failed", "cancelled", "expired"}
 class Seen:
     """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may.
 
-    `leader` is the job whose answer it waits for or was given; `over` is told of its end.
+    `places` begins with the one where it is. `leader` is the job whose answer it waits for or was given; `over` is told
+    of its end.
     """
 
     new: NewJob
+    places: tuple[Place, ...]
     over: Callable[[Seen], None] = lambda _: None
     ended: str | None = None
     erased: bool = False
@@ -63,6 +63,9 @@ class Seen:
         assert self.holder is None, "claimed over the head of its holder"
         assert all(claim.fence > earlier.fence for earlier in self.claims), "a fence was given twice"
         assert claim.suspect == self.suspect
+        here = self.places[0]
+        assert (claim.queue, claim.provider, claim.target) == (here.queue, here.provider, here.model), "not its place"
+        assert claim.places == len(self.places) - 1
         assert (claim.tries, claim.crashes, claim.engine_losses) == (self.tries, self.crashes, self.engine_losses)
         self.claims.append(claim)
         self.workers.append(worker)
@@ -71,6 +74,13 @@ class Seen:
     def leave(self) -> None:
         """Nobody holds it any more."""
         self.holder = None
+
+    def move(self, place: Place) -> None:
+        """It went on to another place, where its tries begin anew."""
+        assert place in self.places[1:], "went back, or where it may not be"
+        self.places = self.places[self.places.index(place) :]
+        self.tries = 0
+        self.leave()
 
     def end(self, status: str) -> None:
         """It ended."""
@@ -108,13 +118,15 @@ class Seen:
 def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     """Compare all records, watchers and lines with what was seen. Takes the epochs over."""
     pipe = redis.pipeline(transaction=False)
-    lines = [keys.waiting(QUEUE, 0), keys.waiting(QUEUE, BATCH), *map(keys.parked, LIMITS)]
-    for name in (keys.DUE, keys.owner_jobs(OWNER), *lines):
-        pipe.zrange(name, 0, -1, withscores=True)
+    queues = [place.queue for place in ALL]
+    lines = [*LIMITS, *(keys.circuit_line(name(place)) for place in ALL)]
+    waits = [keys.waiting(queue, priority) for queue in queues for priority in (0, BATCH)]
+    for index in (keys.DUE, keys.owner_jobs(OWNER), *waits, *map(keys.parked, lines)):
+        pipe.zrange(index, 0, -1, withscores=True)
     for job_id in jobs:
         pipe.hgetall(keys.job(job_id))
-    due, listed, waiting, batch, *rest = pipe.execute()
-    parked, records = rest[: len(LIMITS)], rest[len(LIMITS) :]
+    due, listed, *found = pipe.execute()
+    waiting, parked, records = found[: len(waits)], found[len(waits) :][: len(lines)], found[len(waits + lines) :]
     assert set(dict(due)) == {job_id for job_id, seen in jobs.items() if not seen.is_over}, "watched wrongly"
     for record, (job_id, seen) in zip(records, jobs.items(), strict=True):
         if seen.erased:
@@ -124,20 +136,23 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
         if record.get("status") == "pending":
             assert dict(due)[job_id] <= float(record["expires_at"]), f"{record['phase']}, looked at after its deadline"
     phases = {job_id: record.get("phase") for record, job_id in zip(records, jobs, strict=True)}
-    assert not dict(waiting).keys() & dict(batch).keys(), "in two lines"
-    assert {*dict(waiting), *dict(batch)} == {job_id for job_id in jobs if phases[job_id] == "queued"}, (
-        "in line wrongly"
-    )
-    behind = {job_id: record.get("limit") for record, job_id in zip(records, jobs, strict=True)}
-    for limit, line in zip(LIMITS, parked, strict=True):
-        here = {job_id for job_id in jobs if phases[job_id] == "parked" and behind[job_id] == limit}
-        assert set(dict(line)) == here, f"parked wrongly behind {limit}"
+    for nth, queue in enumerate(queues):
+        first, batch = (set(dict(line)) for line in waiting[2 * nth :][:2])
+        here = {job_id for job_id, seen in jobs.items() if phases[job_id] == "queued" and seen.places[0].queue == queue}
+        assert not first & batch, "in two lines"
+        assert first | batch == here, "in line wrongly"
+    limits = {job_id: record.get("limit") for record, job_id in zip(records, jobs, strict=True)}
+    for limit, line in zip(lines, parked, strict=True):
+        here = {job_id for job_id in jobs if phases[job_id] == "parked" and limits[job_id] == limit}
+        assert set(dict(line)) == here, "parked wrongly"
     following = {job_id for job_id, seen in jobs.items() if seen.is_following}
     assert {job_id for job_id in jobs if phases[job_id] == "following"} == following, "following wrongly"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
 
 
 def _check_record(record: dict[str, str], seen: Seen) -> None:
+    assert record["queue"] == seen.places[0].queue, "not where it should be"
+    assert record["mode"] != "gpu" or record["queue"] == GPU.queue, "it left the house"
     unfinished = "pending" if seen.holder is None else "processing"
     assert record["status"] == (seen.ended or unfinished), "not in the state it was left in"
     assert (record["phase"] == "") == (record["status"] != "pending"), f"{record['status']}, {record['phase']!r}"

@@ -13,7 +13,7 @@ from tests.store.lifecycle import Lifecycle
 from tests.support.valkey import Valkey
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_no_interleaving_loses_a_job_or_ends_it_twice(valkey: Valkey) -> None:
     machine = type("Lifecycle", (Lifecycle,), {"redis": valkey.client})
     run_state_machine_as_test(

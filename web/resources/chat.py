@@ -67,4 +67,4 @@ class ChatInfo(MethodView):
 
         Only a mode with `leaves_the_house` may send prompts to somebody else's service.
         """
-        return {"modes": modes.desks(), "limits": limits.report()}
+        return {"modes": modes.desks(), "limits": limits.report(), "circuits": limits.broken()}

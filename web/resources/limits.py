@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask.views import MethodView
 
 from tasks import limits
+from tasks.domain.circuit import Circuit
 from tasks.limits import Limit
 from web.auth import auth
 from web.blueprint import Blueprint
@@ -21,9 +22,10 @@ class Limits(MethodView):
 
     @blp.response(200, LimitsSchema)
     @blp.refuses(401, 503)
-    def get(self) -> dict[str, list[Limit]]:
+    def get(self) -> dict[str, list[Limit] | list[Circuit]]:
         """What is left of the providers' limits
 
         A job that finds no room waits: `waiting_on` of the job says until when. `learned` is what refusals have shown.
+        `circuits` are the models that fail: jobs wait for them, or go elsewhere under `mode=auto`.
         """
-        return {"data": limits.report()}
+        return {"data": limits.report(), "circuits": limits.broken()}

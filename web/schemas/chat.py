@@ -11,7 +11,7 @@ from tasks.domain.request import ChatRequest, Message
 from tasks.schemas.fields import Text
 from tasks.schemas.submission import Asked, SamplingSchema
 from web.schemas.job import TIMES, rfc3339
-from web.schemas.limits import LimitSchema
+from web.schemas.limits import CircuitSchema, LimitSchema
 
 EXAMPLE = {"message": "Olá, como você está?", "max_tokens": 256, "temperature": 0.7, "use_reasoning": True}
 SHAPE = {"oneOf": [{"required": ["message"]}, {"required": ["messages"]}]}
@@ -115,7 +115,8 @@ class DeskSchema(Schema):
 
 
 class ChatInfoSchema(Schema):
-    """The modes, and the limits of the hosted providers."""
+    """The modes, the limits of the hosted providers, and the models that fail."""
 
     modes = fields.List(fields.Nested(DeskSchema), required=True)
     limits = fields.List(fields.Nested(LimitSchema), required=True)
+    circuits = fields.List(fields.Nested(CircuitSchema), required=True)

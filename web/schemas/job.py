@@ -56,7 +56,9 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
 class WaitSchema(Schema):
     """What a pending job waits for."""
 
-    reason = fields.String(required=True, metadata={"enum": ["queue", "backoff", "rate_limit", "coalesced"]})
+    reason = fields.String(
+        required=True, metadata={"enum": ["queue", "backoff", "rate_limit", "circuit_open", "coalesced"]}
+    )
     until = fields.String(required=True, allow_none=True, metadata=TIMES)
 
 

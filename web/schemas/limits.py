@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from tasks.domain.circuit import CircuitState
 from web.schemas.job import TIMES, rfc3339
 
 
@@ -60,8 +61,28 @@ class LimitSchema(Schema):
     )
 
 
+class CircuitSchema(Schema):
+    """A provider's model that failed so often in a row that nobody asks, or one call at a time."""
+
+    provider = fields.String(required=True)
+    model = fields.String(required=True, metadata={"description": "The provider's id"})
+    state = fields.Enum(
+        CircuitState,
+        by_value=fields.String,
+        required=True,
+        metadata={"description": "half_open: one call at a time tries"},
+    )
+    opened_at = Moment()
+    until = Moment(metadata={"description": "Nobody asks before that"})
+    opens = fields.Integer(required=True, metadata={"description": "In a row: each is longer than the one before"})
+    waiting = fields.Integer(required=True, metadata={"description": "Jobs that wait for it"})
+
+
 class LimitsSchema(Schema):
     """The limits of all providers."""
 
     object = fields.Constant("list")
     data = fields.List(fields.Nested(LimitSchema), required=True)
+    circuits = fields.List(
+        fields.Nested(CircuitSchema), required=True, metadata={"description": "Those that are not closed"}
+    )

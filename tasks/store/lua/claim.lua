@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- with rate
+-- with circuit
 -- Claim a job for one attempt, if its message is still the right one and its provider has room for one more call.
 --   KEYS  job:{id}
 --   ARGV  id, epoch of the message, worker, lease_ms, may_isolate (0|1: a suspect may be run now), ttl_s, policy,
@@ -7,9 +8,11 @@
 --   returns {"gone"} not pending at this epoch: somebody else has it, or it is over
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
 --           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own
---           {"held", ms until somebody is to be let go, id, epoch, queue, priority, …} parked behind a limit; messages
+--           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, …} parked behind a
+--            limit or a circuit, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
---            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms}
+--            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms,
+--            provider, how many further places it may go to, probe (0|1: its call tries an open circuit)}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
 if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
@@ -30,8 +33,18 @@ if tonumber(j.expires_at) <= now then
   return {"expired"}
 end
 local target = j.target and j.target ~= "" and j.target or default_target
+local policy, places = policy_of(ARGV[7]), places_of(key)
+local names, call = scopes_of(policy, provider, target), id .. "." .. (j.epoch + 1)
+
+local function go_to(nth, why)
+  unbook(names, call)
+  return {"held", -1, unpack(pass_over(id, key, now, places, nth, ARGV[3], why))}
+end
+
 local retired = redis.call("GET", retired_key(provider, target))
 if retired then
+  local nth = next_place(places, now, true)
+  if nth then return go_to(nth, "model_retired") end
   fail(id, key, now, "model_retired", retired, ARGV[6])
   return {"retired"}
 end
@@ -41,8 +54,18 @@ if j.suspect and ARGV[5] == "0" then
   return {"later"}
 end
 
-local policy = policy_of(ARGV[7])
-local names, call = scopes_of(policy, provider, target), id .. "." .. (j.epoch + 1)
+-- Whoever finds the circuit open goes elsewhere or waits; whoever finds nobody trying does.
+local name = provider .. ":" .. target
+local circuit = circuit_of(name, now)
+if circuit.state == "open" or circuit.state == "probing" then
+  local nth = next_place(places, now)
+  if nth then return go_to(nth, "circuit_open") end
+  redis.call("HINCRBY", key, "epoch", 1)
+  unbook(names, call)
+  park(id, key, now, CIRCUIT_LINE .. name, math.max(now, tonumber(circuit["until"])), "circuit_open", now)
+  if #places > 1 then redis.call("ZADD", "tandem:due", math.min(now + LOOK_AGAIN, j.expires_at), id) end
+  return {"held", math.max(0, circuit["until"] - now)}
+end
 
 local function wait(limit, until_ms, sure)
   redis.call("HINCRBY", key, "epoch", 1)
@@ -82,6 +105,7 @@ if names[1] and tonumber(redis.call("ZSCORE", calls_key(names[1]), call) or 0) <
   book(policy, states, call, now, now, now)
 end
 
+if circuit.state == "free" then redis.call("HSET", circuit_key(name), "probe", call) end
 if names[1] then begin(policy, names, call, now) end
 local fence = redis.call("HINCRBY", key, "epoch", 1)
 local n = redis.call("HINCRBY", key, "n", 1)
@@ -93,4 +117,5 @@ redis.call("ZADD", "tandem:due", now + tonumber(ARGV[4]), id)
 local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "engine_losses")
 open_attempt(key, now, {n = n, queue = j.queue, provider = provider, model = target, worker = ARGV[3]})
 return {"claimed", tostring(fence), n, c.tries, c.max_tries, c.crashes, c.engine_losses, j.suspect or "0",
-  tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request, table.concat(names, " "), tostring(now)}
+  tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request, table.concat(names, " "), tostring(now),
+  provider, math.max(0, #places - 1), circuit.state == "free" and 1 or 0}

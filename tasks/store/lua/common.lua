@@ -2,8 +2,8 @@
 --
 -- A job (hash tandem:job:{id}) carries, beside what the client gave:
 --   status   pending | processing | completed | failed | cancelled | expired
---   phase    of a pending job: queued (its message waits) | backoff (until a moment) | parked (until a limit has room)
---            | following (until another job has the answer, see flights.lua)
+--   phase    of a pending job: queued (its message waits) | backoff (until a moment) | parked (until a limit has room,
+--            or a circuit closes) | following (until another job has the answer, see flights.lua)
 --   epoch    rises on every claim and put-back: the tag of its message and the fence of every write
 --   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
 -- Every unfinished job has one entry in tandem:due, its watcher.
@@ -96,16 +96,23 @@ local function leave_lines(id, key)
   return j.flight
 end
 
+-- Until when a job of mode=auto waits in line for an engine that is not there: so long after one was ready last, or since
+-- its beginning.
+local function spill_at(j)
+  local ready_at = redis.call("HGET", "tandem:ready_at", j.target == "" and j.queue or j.queue .. ":" .. j.target)
+  return math.max(tonumber(ready_at or 0), tonumber(j.created_at)) + tonumber(j.patience)
+end
+
 -- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
 -- messages finds the job: overtaken by later ones, or waiting while the queue is empty.
 local function enqueue(id, key, now)
-  local j = fields_of(key, "queue", "priority", "epoch", "expires_at")
+  local j = fields_of(key, "queue", "priority", "epoch", "expires_at", "patience", "target", "created_at")
   local seq = redis.call("INCR", "tandem:sequence")
   redis.call("HSET", key, "status", "pending", "phase", "queued", "queued_at", now)
   redis.call("HDEL", key, "until", "reason")
   redis.call("ZADD", waiting_key(j.queue, j.priority), seq, id)
   redis.call("SADD", "tandem:lines", j.queue .. " " .. j.priority)
-  redis.call("ZADD", "tandem:due", j.expires_at, id)
+  redis.call("ZADD", "tandem:due", j.patience and math.min(j.expires_at, spill_at(j)) or j.expires_at, id)
   return {id, j.epoch, j.queue, j.priority}
 end
 
@@ -116,13 +123,13 @@ local function back_off(id, key, now, until_ms, reason)
   redis.call("ZADD", "tandem:due", math.min(until_ms, expires_at), id)
 end
 
--- Line a job up behind a limit, interactive before batch, the older first. Its watcher is its deadline; it is let go
--- when there is room.
-local function park(id, key, now, limit, until_ms)
+-- Line a job up behind a limit, interactive before batch, the older first; or behind what else `reason` says, in the
+-- order of `since`. Its watcher is its deadline; it is let go when there is room.
+local function park(id, key, now, limit, until_ms, reason, since)
   local j = fields_of(key, "expires_at", "priority", "created_at")
-  redis.call("HSET", key, "status", "pending", "phase", "parked", "limit", limit, "reason", "rate_limit",
+  redis.call("HSET", key, "status", "pending", "phase", "parked", "limit", limit, "reason", reason or "rate_limit",
     "until", until_ms)
-  redis.call("ZADD", parked_key(limit), place_of(j.priority, j.created_at), id)
+  redis.call("ZADD", parked_key(limit), place_of(j.priority, since or j.created_at), id)
   redis.call("SADD", "tandem:limits", limit)
   redis.call("ZADD", "tandem:due", j.expires_at, id)
 end

@@ -10,7 +10,14 @@ redis.call("ZADD", KEYS[1], now, ARGV[1])
 redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", now - tonumber(ARGV[3]))
 if stop > 4 then redis.call("HSET", KEYS[2], unpack(ARGV, 5, stop)) end
 redis.call("HSET", KEYS[2], "seen_at", now)
-for queue in redis.call("HGET", KEYS[2], "queues"):gmatch("[^,]+") do redis.call("SADD", "tandem:served", queue) end
+local me = fields_of(KEYS[2], "queues", "state", "model")
+for queue in me.queues:gmatch("[^,]+") do
+  redis.call("SADD", "tandem:served", queue)
+  -- When an engine of ours was ready last, any and with this model: jobs that may go elsewhere wait for it so long only.
+  if me.state == "ready" and (me.model or "") ~= "" then
+    redis.call("HSET", "tandem:ready_at", queue, now, queue .. ":" .. me.model, now)
+  end
+end
 redis.call("PEXPIRE", KEYS[2], ARGV[3])
 for i = stop + 1, #ARGV, 2 do
   if is_owned(job_key(ARGV[i]), ARGV[i + 1]) then

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
+-- with circuit
 -- Put a job back, if the caller still owns it: it waits for a moment, for a limit, or goes straight into line again.
 --   KEYS  job:{id}
 --   ARGV  id, fence, delay_ms (0 = at once), limit ("" = none), hold_ms (how long the limit holds everybody),
 --         outcome, reason, charged (0|1), engine_lost (0|1), survived (0|1: its process came through, no suspect any more),
---         ttl_s
+--         ttl_s, told (what the call has shown of its circuit: circuit.lua)
 --   returns {} not the owner any more | {"waits"} | {"late"} the limit has no room before its deadline | {"queued", id, epoch, queue, priority}: its message is to be sent
 local key, id, fence = KEYS[1], ARGV[1], ARGV[2]
 if not is_owned(key, fence) then return {} end
 local now, delay, limit = now_ms(), tonumber(ARGV[3]), ARGV[4]
+tell_circuit(ARGV[12], id .. "." .. fence, now)
 close_attempt(key, now, ARGV[6], ARGV[7], "")
 redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HINCRBY", key, "tries", ARGV[8])

@@ -1,6 +1,8 @@
 #!lua flags=allow-oom
 -- with rate
--- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire; and hand answers on.
+-- with circuit
+-- Look at what is due, a bounded number at a time, and move it on: retry, reclaim, expire, send elsewhere; and hand answers
+-- on.
 -- Every worker runs this once a second; whoever comes first does it, and the next finds nothing left.
 --   KEYS  due, workers
 --   ARGV  lease_ms, limit, ttl_s, policy
@@ -59,7 +61,7 @@ local function look_at(id, key, j)
   elseif j.phase == "following" then
     look_up(id, key, j.flight, now, ARGV[3])
   else
-    redis.call("ZADD", KEYS[1], j.expires_at, id)
+    return look_elsewhere(id, key, now)
   end
 end
 

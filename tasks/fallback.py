@@ -1,0 +1,77 @@
+"""What an attempt's outcome means for its place: whether its circuit counts it, and whether the job goes elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.attempt import Completed, InternalError, Outcome, Postponed, Refused
+from tasks.domain.provider_errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    EngineAway,
+    EngineLost,
+    InvalidResponse,
+    ModelNotFound,
+    ModelRetired,
+    PaymentRequired,
+    RateLimited,
+    ReasoningExhausted,
+)
+from tasks.store.circuits import Told
+from tasks.store.claim import Claim
+
+#: A job that was present when an engine died this often runs alone in the engine next, or elsewhere.
+ALONE_AFTER_LOSSES = 2
+#: What a provider will never answer, for reasons of its own or of our account there: another one may.
+OF_THE_PLACE = (AuthenticationFailed, PaymentRequired, AccessDenied, ModelNotFound, ModelRetired, InvalidResponse)
+#: What may work later and yet says nothing against the provider: its limits, an engine that is restarted anyway, and
+#: faults of ours.
+NEUTRAL = (RateLimited, EngineLost, EngineAway, InternalError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """A job leaves its place: what its trail says of the attempt, and whether its process came through."""
+
+    outcome: str
+    reason: str
+    survived: bool = True
+
+
+def told(outcome: Outcome) -> Told | None:
+    """What the circuit of this place is told; None for what says more of the request, or of us.
+
+    Thoughts without an answer are an answer: the model is there.
+    """
+    match outcome:
+        case Completed() | Refused(error=ReasoningExhausted()):
+            return Told.ANSWERED
+        case Refused(error=InvalidResponse()):
+            return Told.FAILED
+        case Postponed(error=error) if not isinstance(error, NEUTRAL):
+            return Told.FAILED
+    return None
+
+
+def is_last_try(claim: Claim, error: Exception) -> bool:
+    """Whether a failed try is the last one here. One that only tried an open circuit never is."""
+    return claim.tries + 1 >= claim.max_tries and pays(claim, error)
+
+
+def pays(claim: Claim, error: Exception) -> bool:
+    """Whether a job is charged for a failed try. An open circuit makes jobs wait, so trying it costs nothing."""
+    return not claim.is_probe or isinstance(error, InternalError)
+
+
+def departure(claim: Claim, outcome: Outcome) -> Departure | None:
+    """How a job leaves for its next place; None when it stays, or there is none."""
+    if not claim.places:
+        return None
+    match outcome:
+        case Refused(error=error) if isinstance(error, OF_THE_PLACE):
+            return Departure(outcome="failed", reason=error.code)
+        case Postponed(error=EngineLost() as error) if claim.engine_losses + 1 >= ALONE_AFTER_LOSSES:
+            return Departure(outcome="engine_lost", reason=error.message)
+        case Postponed(error=error) if not isinstance(error, NEUTRAL) and is_last_try(claim, error):
+            return Departure(outcome="failed_try", reason=error.code)
+    return None

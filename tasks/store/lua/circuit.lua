@@ -1,0 +1,71 @@
+-- Circuits: whether it is worth asking a provider for a model. Put after common.lua before the scripts that say
+-- `-- with circuit`, with places.lua behind it.
+--
+-- A circuit has a name, provider:model, and opens after so many failures in a row. While it is open nobody asks; then one
+-- call at a time tries, and an answer closes it.
+--   tandem:circuit:{name}  hash, absent while all is well
+--     failures             in a row, before it opened
+--     opened_at, until     there while it is not closed; until: when somebody may try
+--     opens                how often it has opened since it was closed: each time for twice as long
+--     probe                the call that tries, id.fence. It does so for as long as that claim is good, so that whatever
+--                          ends the claim (a dead worker, a cancel, a 429) makes room for the next
+--     sent_at              when somebody was sent to try
+--   tandem:circuits        set: the names of those that are not closed
+
+local CIRCUIT_KEPT_S = 86400
+-- Whoever was sent to try has so long to get there, before another one is.
+local ON_ITS_WAY = 1000
+-- Jobs that wait for a circuit are parked behind this and its name.
+local CIRCUIT_LINE = "circuit:"
+
+local function circuit_key(name) return "tandem:circuit:" .. name end
+
+-- How a circuit is: closed, open, probing (somebody tries) or free (somebody may).
+local function circuit_of(name, now)
+  local c = fields_of(circuit_key(name), "until", "opens", "opened_at", "probe", "sent_at")
+  c.state = "closed"
+  if c["until"] then
+    local id, fence = (c.probe or ""):match("^(.*)%.(%d+)$")
+    c.state = tonumber(c["until"]) > now and "open" or id and is_owned(job_key(id), fence) and "probing" or "free"
+  end
+  return c
+end
+
+-- May one more be sent to a circuit that is not closed, to try? Remembers that one was.
+local function send_to_try(name, c, now)
+  if c.state ~= "free" or tonumber(c.sent_at or 0) + ON_ITS_WAY > now then return false end
+  redis.call("HSET", circuit_key(name), "sent_at", now)
+  return true
+end
+
+local function open_circuit(name, c, now, open_ms, longest_ms)
+  local opens = tonumber(c.opens or 0)
+  local until_ms = now + math.min(open_ms * 2 ^ math.min(opens, 20), longest_ms)
+  redis.call("HSET", circuit_key(name), "opened_at", c.opened_at or now, "until", string.format("%.0f", until_ms),
+    "opens", opens + 1)
+  redis.call("HDEL", circuit_key(name), "probe", "sent_at")
+  redis.call("SADD", "tandem:circuits", name)
+  -- When it closes, its line is let go in growing groups.
+  redis.call("HSET", limit_key(CIRCUIT_LINE .. name), "step", 1, "wake_at", 0)
+  redis.call("EXPIRE", limit_key(CIRCUIT_LINE .. name), CIRCUIT_KEPT_S)
+end
+
+-- What a call has shown. `told`: "" (nothing), or "answered|failed", the failures that open a circuit, for how long (ms),
+-- the longest that it stays open (ms), and its name. Whoever has lost its claim has no say.
+local function tell_circuit(told, call, now)
+  local how, most, open_ms, longest_ms, name = told:match("^(%a+) (%d+) (%d+) (%d+) (.+)$")
+  if not how then return end
+  local key = circuit_key(name)
+  if how == "answered" then
+    if redis.call("DEL", key) == 1 then redis.call("SREM", "tandem:circuits", name) end
+    return
+  end
+  local c = fields_of(key, "until", "opens", "opened_at", "probe")
+  if c["until"] then
+    -- Other calls than the one that tries were under way when it opened: they tell nothing new.
+    if c.probe == call then open_circuit(name, c, now, tonumber(open_ms), tonumber(longest_ms)) end
+  elseif redis.call("HINCRBY", key, "failures", 1) >= tonumber(most) then
+    open_circuit(name, c, now, tonumber(open_ms), tonumber(longest_ms))
+  end
+  redis.call("EXPIRE", key, CIRCUIT_KEPT_S)
+end

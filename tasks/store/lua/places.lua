@@ -1,0 +1,64 @@
+-- Places: where else a job may be answered. After circuit.lua.
+--
+-- `routes` of a job's record: JSON [[queue, provider, target, model], …], this place first, then the further ones in their
+-- order; `model` is the provider's id even where `target` is its default. Only jobs that have further places carry it,
+-- which jobs of mode=auto alone do. `patience` (ms): how long such a job waits for an engine of ours that is not there.
+
+-- A job that waits for a place to be good again is looked at so often.
+local LOOK_AGAIN = 5000
+
+local function places_of(key)
+  local routes = redis.call("HGET", key, "routes")
+  return routes and cjson.decode(routes) or {}
+end
+
+-- The first further place that has not retired the model and whose circuit lets a job in. With `any`, one whose circuit
+-- does not, should there be no better one.
+local function next_place(places, now, any)
+  local found
+  for nth = 2, #places do
+    local _, provider, _, model = unpack(places[nth])
+    if redis.call("EXISTS", retired_key(provider, model)) == 0 then
+      local name = provider .. ":" .. model
+      local c = circuit_of(name, now)
+      if c.state == "closed" or send_to_try(name, c, now) then return nth end
+      found = found or nth
+    end
+  end
+  return any and found or nil
+end
+
+-- Move a job on: it is in the line of its new place, with all its tries before it. Returns its message.
+local function move(id, key, now, places, nth)
+  local place, left = places[nth], {unpack(places, nth)}
+  leave_lines(id, key)
+  redis.call("HSET", key, "queue", place[1], "target", place[3], "tries", 0)
+  redis.call("HDEL", key, "patience", "scopes", "limit", "worker")
+  if #left > 1 then redis.call("HSET", key, "routes", cjson.encode(left)) else redis.call("HDEL", key, "routes") end
+  redis.call("HINCRBY", key, "epoch", 1)
+  return enqueue(id, key, now)
+end
+
+-- Move a job on that was not even tried where it was. Its trail says so, and why.
+local function pass_over(id, key, now, places, nth, worker, why)
+  local here = places[1]
+  local n = redis.call("HINCRBY", key, "n", 1)
+  open_attempt(key, now, {n = n, queue = here[1], provider = here[2], model = here[4], worker = worker})
+  close_attempt(key, now, "passed_over", why, "")
+  return move(id, key, now, places, nth)
+end
+
+-- A pending job is due although its deadline has not come: what it waits for may not come back. Returns its message if it
+-- goes elsewhere.
+local function look_elsewhere(id, key, now)
+  local j = fields_of(key, "queue", "phase", "target", "created_at", "expires_at", "patience", "limit")
+  local places, nth, why, again = places_of(key), nil, nil, tonumber(j.expires_at)
+  if j.phase == "queued" and j.patience then
+    why, again = "no_engine", math.min(again, spill_at(j))
+    if again <= now then nth, again = next_place(places, now), now + LOOK_AGAIN end
+  elseif j.phase == "parked" and #places > 1 and j.limit:sub(1, #CIRCUIT_LINE) == CIRCUIT_LINE then
+    nth, why, again = next_place(places, now), "circuit_open", now + LOOK_AGAIN
+  end
+  if nth then return pass_over(id, key, now, places, nth, "", why) end
+  redis.call("ZADD", "tandem:due", math.min(again, tonumber(j.expires_at)), id)
+end
