@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tasks.domain.errors import TandemError
+from tasks.images import allocation
 
 #: Pillow's names. An MPO is a JPEG with further pictures behind the first, as telephones make them.
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -29,6 +30,7 @@ SCAN = b"\xff\xda"
 Image.MAX_IMAGE_PIXELS = DECODED_BYTES // min(BYTES_PER_PIXEL.values())
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+allocation.give_large_blocks_back()
 
 #: One image is decoded at a time in a process: its threads together would take threads times the memory.
 _turn = threading.Lock()

@@ -87,7 +87,11 @@ class NIM(OpenAICompatible):
             raise InvalidResponse("nim points to a result that cannot be fetched safely")
         if origin(url) not in (origin(self._nvcf_url), origin(self._base_url)):
             headers.pop("Authorization", None)
-        return self._transport.send("GET", url, headers=headers, body=None, call=call)
+        answer = self._transport.send("GET", url, headers=headers, body=None, call=call)
+        if answer.status != 200:
+            # What the place says, a storage's 403 or 404, is about the result and says nothing of model or key.
+            raise ProviderOverloaded(f"nim has lost the result (HTTP {answer.status})")
+        return answer
 
 
 def request_id(answer: Answer) -> str:

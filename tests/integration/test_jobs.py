@@ -60,6 +60,15 @@ def test_what_will_fail_again_fails_at_once(service: Service) -> None:
     assert len([c for c in calls(service.sandbox_log) if c["job_id"] == job_id and c["outcome"] == "in_flight"]) == 1
 
 
+def test_a_prompt_that_the_model_finds_too_long_fails_by_that_name(service: Service) -> None:
+    job_id = service.submit("hello", model="sandbox/too-long")
+    until(lambda: service.job(job_id)["status"] == "failed", within_s=5)
+    job = service.job(job_id)
+    assert job["error"]["code"] == "context_too_long"
+    assert "1024 tokens" in job["error"]["message"]
+    assert [attempt["reason"] for attempt in job["attempts"]] == ["context_too_long"]
+
+
 def test_a_waiting_job_says_what_it_waits_for_and_holds_no_slot(service: Service) -> None:
     job_id = service.submit("hello", model="sandbox/status-503-after-30+times-1")
 

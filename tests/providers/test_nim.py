@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tasks import catalog
-from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded
+from tasks.domain.provider_errors import (
+    AuthenticationFailed,
+    BadRequest,
+    InvalidResponse,
+    ModelRetired,
+    ProviderError,
+    ProviderOverloaded,
+    RateLimited,
+)
 from tasks.providers.nim import NIM
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import HELLO, a_call, chat, nim
@@ -84,6 +92,32 @@ def test_a_redirect_on_the_same_host_keeps_the_key(wire: Wire) -> None:
     assert chat(client_of(wire), "any").result.content == "fine"
     assert seen[1].startswith(b"GET /results/1 ")
     assert b"Authorization: Bearer nvapi-test" in seen[1]
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 500])
+def test_a_result_that_is_gone_from_its_place_is_tried_again(wire: Wire, status: int) -> None:
+    """A storage's 410 retires no model, its 403 is not about our key."""
+    gone = f"HTTP/1.1 {status} Gone\r\nContent-Length: 0\r\n\r\n".encode()
+    answering(wire, b"HTTP/1.1 302 Found\r\nLocation: /results/1\r\nContent-Length: 0\r\n\r\n", [], then=gone)
+    with pytest.raises(ProviderOverloaded):
+        chat(client_of(wire), "any")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, AuthenticationFailed),
+        (410, ModelRetired),
+        (422, BadRequest),
+        (429, RateLimited),
+        (500, ProviderOverloaded),
+    ],
+)
+def test_a_queued_call_may_fail_in_the_end(wire: Wire, status: int, kind: type[ProviderError]) -> None:
+    refused = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    answering(wire, b"HTTP/1.1 202 Accepted\r\nNVCF-REQID: 1-2\r\nContent-Length: 0\r\n\r\n", [], then=refused)
+    with pytest.raises(kind):
+        chat(client_of(wire), "any")
 
 
 def test_a_queued_call_that_got_lost_is_tried_again(wire: Wire) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from tasks.store.claim import Claim
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
-from tests.store.elsewhere import ALL, API, LIMIT, SERVINGS, Circuit, name
+from tests.store.elsewhere import ALL, API, LIMIT, MODEL_LIMIT, SERVINGS, Circuit, name
 from tests.store.model import Seen
 from tests.store.workers import LEASE_S, NAMES
 
@@ -28,11 +29,13 @@ BACK: list[dict[str, Any]] = [
     {"told": Told.FAILED},
     {"delay_s": LONG_S, "charged": True},
     {"limit": LIMIT, "hold_s": HOLD_S},
+    {"limit": MODEL_LIMIT, "hold_s": HOLD_S},
     {"engine_lost": True},
     {"survived": True},
 ]
 #: What came of an attempt: an end, a death that is charged, another place, or how it is put back.
-COME_OF_IT: list[Status | str | dict[str, Any]] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", *BACK]
+Outcome = Status | str | dict[str, Any]
+COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", *BACK]
 WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
 OUTCOMES = st.lists(OUTCOME, max_size=3)
 
@@ -93,7 +96,7 @@ class Attempts(Clients):
         elif is_right and (may_isolate or not seen.suspect) and self.is_let_in(seen, taken.claim, worker):
             return taken.claim
         assert taken.claim is None, "a wrong message was let through"
-        self.send(list(taken.waiters.messages))
+        self.send(self.let_go(taken.waiters.messages))
         return None
 
     def is_let_in(self, seen: Seen, claim: Claim | None, worker: str) -> bool:
@@ -102,7 +105,7 @@ class Attempts(Clients):
         if not circuit.lets_in(self.seen):
             self.go_on(seen)
             return False
-        if self.is_held and seen.places[0] is API:
+        if not self.has_room(seen, claim):
             return False
         assert claim is not None, "a right message was turned away"
         assert claim.is_probe == is_free
@@ -125,7 +128,8 @@ class Attempts(Clients):
         for place in ALL:
             self.redis.hdel(keys.circuit(name(place)), "sent_at")
 
-    def write(self, claim: Claim, outcome: Status | str | dict[str, Any]) -> None:
+    def write(self, claim: Claim, outcome: Outcome) -> None:
+        self.call_over(claim, outcome)
         match outcome:
             case Status():
                 self.settle(claim, outcome)
@@ -167,7 +171,8 @@ class Attempts(Clients):
             seen.tries += how.get("charged", False)
             seen.engine_losses += how.get("engine_lost", False)
             seen.suspect = seen.suspect and not how.get("survived", False)
-            self.is_held = self.is_held or "limit" in how
+            if "limit" in how:
+                self.hold()
             if "limit" in how and seen.overdue:
                 seen.end("failed")  # the limit leaves no room before its deadline
             else:
@@ -185,6 +190,25 @@ class Attempts(Clients):
         """Whether it was written, which it must be under the holder's fence and under no other."""
         assert written == self.seen[claim.job_id].may_write(claim), "a fence was not minded"
         return written
+
+    def hold(self) -> None:
+        self.held_until_s = max(self.held_until_s, self.clock_s + HOLD_S)
+
+    # ---- what a governor adds (governed.py) ----
+
+    def has_room(self, seen: Seen, claim: Claim | None) -> bool:
+        """Whether there was room for the call of a job whose message led to this claim."""
+        return not (self.is_held and seen.places[0] is API)
+
+    def let_go(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """These were let go by a limit."""
+        return messages
+
+    def call_over(self, claim: Claim, outcome: Outcome) -> None:
+        """An attempt's call is over, and what comes of it will be written next."""
+
+    def call_closed(self, claim: Claim) -> None:
+        """The sweep is about to find that nobody will tell any more what became of a call."""
 
     def some_claim(self, place: int, stale: bool) -> Claim:
         """One that may be written under, if there is any; with `stale` perhaps one that was given up long ago."""

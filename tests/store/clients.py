@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from redis import Redis
 from tasks.domain.errors import IdempotencyMismatch
 from tasks.domain.job import Cache
 from tasks.publish import list_of
-from tasks.store import places
+from tasks.store import keys, places
 from tasks.store.answers import Question
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
@@ -34,6 +35,8 @@ from tests.store.workers import LEASE_S, Workers
 SOON_S, LATER_S = 120.0, 7200.0
 #: Longer than a test takes: what is not set back is young.
 PATIENCE_S = 600.0
+#: When the first job was accepted (ms); the others a millisecond later each.
+FIRST = 1_000_000
 #: What a message looks like that a script sends.
 PUSHED = "pushed:"
 #: Mostly one question: what is of interest are those who ask the same.
@@ -57,19 +60,22 @@ class Clients(RuleBasedStateMachine):
     """Clients who accept, cancel and erase, and a broker that cannot be trusted."""
 
     redis: Redis
+    #: What the providers' limits are, as quotas.policy says it, and when a circuit opens.
+    policy, breaker = "", BREAKER
 
     @initialize()
     def begin(self) -> None:
         self.redis.flushdb()
-        self.jobs = Jobs(self.redis, ttl_s=600, breaker=BREAKER)
+        self.jobs = Jobs(self.redis, ttl_s=600, policy=self.policy, breaker=self.breaker)
         self.elsewhere = Elsewhere()
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S, policy=self.policy)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
         self.flights = Flights(self.redis, self.seen)
         self.broker: list[Message] = []
         self.learned = Learned(self.redis, ttl_s=600)
-        self.is_held = False
+        #: By a clock that stands still unless a rule moves it.
+        self.clock_s = self.held_until_s = 0.0
         for way in ("api", "auto", "auto from gpu"):  # whatever hypothesis leaves out of a run, these are there
             self.accept(None, "a", LATER_S, sent=True, asked=None, priority=0, way=way)
         for priority in (BATCH, BATCH, 0):  # a leader, who is lifted, and two who follow
@@ -77,6 +83,15 @@ class Clients(RuleBasedStateMachine):
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, seen in self.seen.items() if not seen.is_over]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a refusal holds everybody."""
+        return self.held_until_s > self.clock_s
+
+    def way(self, way: str) -> str:
+        """Where a job that may go this way goes."""
+        return way
 
     # ---- what must hold, always ----
 
@@ -89,7 +104,7 @@ class Clients(RuleBasedStateMachine):
 
     # ---- the broker, which has a real list too: the rule for lost messages asks for its length ----
 
-    def send(self, messages: list[Message] | None) -> None:
+    def send(self, messages: Sequence[Message] | None) -> None:
         for message in messages or ():
             self.broker.append(message)
             self.redis.lpush(list_of(message.queue, message.priority), message.job_id)
@@ -120,6 +135,7 @@ class Clients(RuleBasedStateMachine):
         self, key: str | None, payload: str, expires_in_s: float, sent: bool, asked: Question | None, priority: int,
         way: str,
     ) -> None:  # fmt: skip
+        way = self.way(way)
         new = new_job(len(self.seen), key, payload, expires_in_s, asked, priority, way)
         first = next((s.new for s in self.seen.values() if key and s.new.idempotency_key == key and not s.erased), None)
         if first is not None and first.fingerprint != payload:
@@ -131,11 +147,20 @@ class Clients(RuleBasedStateMachine):
             assert (accepted.job_id, accepted.replayed) == (first.job_id, True), "one key made two jobs"
             return
         assert accepted.job_id == new.job_id
+        self.number(new)
         seen = self.seen[new.job_id] = Seen(new=new, places=WAYS[way], over=self.flights.over)
         assert accepted.shares == self.flights.board(seen)
         if sent:  # else the web server dies before it sends
             self.send([*accepted.lifted])
             self.send([first_message(new)] if asked is None else [])
+
+    def number(self, new: NewJob) -> None:
+        """Jobs' order must not depend on how many are accepted in a millisecond."""
+        created_at = FIRST + len(self.seen)
+        self.redis.hset(keys.job(new.job_id), "created_at", created_at)
+        if new.question is not None:
+            place = int(new.fields["priority"]) * 10**13 + created_at
+            self.redis.zadd(keys.followers(new.question.flight), {new.job_id: place}, xx=True)
 
     @rule(place=PLACES, ask=st.sampled_from(["accept again", "be a stranger", "cancel", "erase"]))
     def ask(self, place: int, ask: str) -> None:
@@ -186,7 +211,8 @@ def new_job(
     """
     where, mode = WAYS[way], way.partition(" ")[0]
     record = {"owner": OWNER, "kind": "chat", "mode": mode, "model": "default", "request": '{"messages":[]}',
-              "metadata": "{}", "priority": str(priority), "target": "", "max_tries": "5"}  # fmt: skip
+              "metadata": "{}", "priority": str(priority), "target": "", "max_tries": "5",
+              "prompt_tokens": "10", "most_tokens": str((20, 30, 10, 0)[number % 4])}  # fmt: skip
     record |= {"queue": where[0].queue} | places.fields(where, patience_s=0.0 if where[0] is GPU else None)
     asked = asked and replace(asked, terms=mode)
     return NewJob(

@@ -13,7 +13,11 @@ from tasks.store.places import Place
 if TYPE_CHECKING:
     from tests.store.model import Seen
 
-QUEUE, LIMIT = "api", "upstream"
+QUEUE = "api"
+#: The limits of API's key, and of its model.
+LIMIT = "upstream"
+MODEL_LIMIT = f"{LIMIT}:model"
+LIMITS = (LIMIT, MODEL_LIMIT)
 GPU, API, OTHER = (
     Place("gpu", "vllm", "", "tiny"),
     Place(QUEUE, LIMIT, "", "model"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from typing import Any
+
+import pytest
 
 from tasks.store import keys
 from tasks.store.claim import Claim
@@ -141,6 +144,22 @@ def test_a_call_that_was_never_sent_gives_its_room_back(valkey: Valkey) -> None:
     house.claim(house.accept())
 
 
+def test_what_was_never_sent_yesterday_is_not_taken_off_today(valkey: Valkey) -> None:
+    """A day is 1,440 windows: here it lasts one and a half seconds."""
+    house, day_s = House(valkey, window_s=0.001, upstream={"rpd": 9}), 1.44
+
+    def a_day_begins() -> None:
+        day = time.time() // day_s
+        until(lambda: time.time() // day_s > day, within_s=5)
+
+    a_day_begins()
+    yesterday = house.claim(house.accept())
+    a_day_begins()
+    house.jobs.call_over(over(house.claim(house.accept())))
+    house.jobs.call_over(over(yesterday, Ended.FAILED, sends=0))
+    assert house.jobs.redis.hget(keys.limit(PROVIDER), "day_used") == "1"
+
+
 def test_a_call_that_was_sent_twice_counts_twice(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 2})
     house.jobs.call_over(over(house.claim(house.accept()), sends=2))
@@ -189,3 +208,14 @@ def test_a_refusal_holds_everybody_and_one_goes_first(valkey: Valkey) -> None:
     [first] = until(house.let_go, within_s=2)
     assert house.let_go() == []
     assert len(house.jobs.call_over(over(house.claim(first))).messages) == 2
+
+
+@pytest.mark.parametrize("limits", [{"upstream": {"rpm": 10}}, {}], ids=["with limits", "without"])
+def test_who_was_refused_lines_up_behind_those_who_wait(valkey: Valkey, limits: dict[str, Any]) -> None:
+    """Else a job that is refused each time would be the first after each hold, and keep all others waiting for ever."""
+    house = House(valkey, **limits)
+    refused, waiting = house.claim(house.accept()), house.accept()
+    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.1))
+    house.jobs.put_back(refused, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=0.1)
+    assert house.take(waiting).claim is None
+    assert until(house.let_go, within_s=2) == [waiting]

@@ -50,6 +50,12 @@ class Gunicorn:
         except requests.RequestException:
             return False
 
+    def workers(self) -> list[int]:
+        """The processes that answer (Linux)."""
+        assert self._process is not None
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def terminate(self) -> None:
         """Ask it to stop."""
         assert self._process is not None

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 
+import pytest
 from flask.testing import FlaskClient
 
 from tests.support.polling import until
@@ -57,6 +58,25 @@ def test_a_finished_job_shows_result_usage_and_attempts(client: FlaskClient) -> 
     assert attempt.pop("usage") == worker.USAGE
     known = {"n": 1, "queue": "api", "provider": "sandbox", "worker": "w1", "outcome": "completed", "reason": None}
     assert known.items() <= attempt.items() and attempt["model"]
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "what", "field"),
+    [
+        ("nvidia/nemotron-4-340b-instruct", 4096, {"kind": "chat"}, "messages"),
+        ("nvidia/nv-embedqa-e5-v5", 512, {"kind": "embedding", "input_type": "query"}, "input"),
+    ],
+)
+def test_only_what_certainly_fits_no_context_is_refused(
+    client: FlaskClient, model: str, context: int, what: dict[str, str], field: str
+) -> None:
+    """No tokenizer has tokens of more than 32 characters on average. Whether anything shorter fits, the model says."""
+    text = "prompt" if field == "messages" else "input"
+    most = "x" * 32 * context
+    assert client.post("/jobs", json={"model": model, text: most, **what}).status_code == 202
+    answer = client.post("/jobs", json={"model": model, text: most + "x", **what})
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, [field])
+    assert f"context of {context} tokens" in answer.get_json()["detail"]
 
 
 def test_a_named_expiry_counts_from_acceptance(client: FlaskClient, valkey: Valkey) -> None:

@@ -16,6 +16,7 @@ real model's, is answered promptly.
 | `nvcf-202` | NIM only: 202, the answer is to be polled for (slow-… is how long) |
 | `nvcf-302` | NIM only: the same, and the answer lies behind a redirect |
 | `hang` | never answers |
+| `drip` | the answer begins, and goes on for ever, a space at a time |
 | `drop` | the connection is closed before a byte of the answer |
 | `cut` | the connection is closed in the middle of the answer |
 | `broken-json` | the body is no JSON |
@@ -50,6 +51,7 @@ class Ending(StrEnum):
     NVCF_202 = "nvcf-202"
     NVCF_302 = "nvcf-302"
     HANG = "hang"
+    DRIP = "drip"
     DROP = "drop"
     CUT = "cut"
     BROKEN_JSON = "broken-json"

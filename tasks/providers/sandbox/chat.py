@@ -17,6 +17,9 @@ from tasks.providers.sandbox.dialects import CONTEXT, Dialect, Refusal
 from tasks.providers.sandbox.pictures import NIM_BASE64_BELOW, pictures_in
 from tasks.providers.sandbox.state import State
 
+#: The pause between two bytes of a drip: shorter than any client's read timeout.
+DRIP_S = 0.02
+
 
 class Refused(Exception):  # an answer, not an error of ours
     """The call ends with an HTTP error."""
@@ -112,6 +115,8 @@ class Chat:
         self._raise_if_refused(behaviour, entry)
         if behaviour.ending is Ending.HANG:
             await asyncio.Event().wait()
+        if behaviour.ending is Ending.DRIP:
+            return await self._drip(request)
         if behaviour.ending is Ending.DROP:
             return self._drop(request, entry)
         if behaviour.inner_status and not entry.stream:
@@ -167,6 +172,13 @@ class Chat:
         if request.transport is not None:
             request.transport.close()
         return response
+
+    async def _drip(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(DRIP_S)
 
     async def _stream(
         self, request: web.Request, answer: simulation.Simulated, behaviour: Behaviour, entry: Entry

@@ -25,6 +25,9 @@ if limit ~= "" then
     return {"late"}
   end
   park(id, key, now, limit, until_ms)
+  -- Behind those who wait already: one that is refused each time (its model is out of room, not the key) would be the
+  -- first to be let go after each hold, and nobody else ever.
+  redis.call("ZADD", parked_key(limit), place_of(redis.call("HGET", key, "priority"), now), id)
   return {"waits"}
 end
 if delay > 0 then

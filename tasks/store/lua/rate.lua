@@ -129,7 +129,7 @@ local function over(policy, names, call, now, begun_at, sent_ms, sends, tokens)
       was_ours = true
       if sends == 0 then
         redis.call("ZREM", requests_key(name), call)
-        count_day(policy, name, now, -1)
+        if days(policy, begun_at) == days(policy, now) then count_day(policy, name, now, -1) end
       else
         -- It had arrived when it was answered, and some time after it was sent at the latest.
         local arrived = sent_ms < 0 and now or math.min(now, begun_at + sent_ms + policy.arrival)
