@@ -97,7 +97,7 @@ def test_a_hundred_batches_close_once_each_under_random_kills(tmp_path: Path) ->
     size, waves, at_once = 300, 10, 10
     with Service(tmp_path, workers=3, env=mixture.NO_CIRCUIT) as service:
         closed = 0
-        with Nemesis(kill_a_worker(service), every_s=(0.5, 3)) as nemesis:
+        with Nemesis(kill_a_worker(service), every_s=(3, 6)) as nemesis:
             for wave in range(waves):
                 ids = [submit(service, mixture.items(size)) for _ in range(at_once)]
                 for batch_id in ids:
