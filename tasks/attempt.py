@@ -8,13 +8,20 @@ from typing import Any
 
 import structlog
 
-from tasks import serving, settings, vision
+from tasks import catalog, serving, settings, vision
 from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut
 from tasks.domain.job import Kind
-from tasks.domain.provider_errors import PermanentError, ProviderTimeout, ReasoningExhausted, TransientError
+from tasks.domain.provider_errors import (
+    BadRequest,
+    ContextTooLong,
+    PermanentError,
+    ProviderTimeout,
+    ReasoningExhausted,
+    TransientError,
+)
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import ChatResult, Completion
+from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.serving import Serving
 from tasks.store.claim import Claim
@@ -115,8 +122,26 @@ def _complete(provider: Provider, model: str, request: ChatRequest, call: Call) 
     try:
         return provider.complete(model, request, call)
     except ReasoningExhausted as error:
-        if not request.retry_exhausted or error.usage is None:
+        more = _with_more(provider.name, model, request, error.usage)
+        if more is None or error.usage is None:
             raise
-        spent = error.usage
-    again = provider.complete(model, request.with_more(spent.completion_tokens), call)
+        first, spent = error, error.usage
+    try:
+        again = provider.complete(model, more, call)
+    except ReasoningExhausted as error:
+        raise ReasoningExhausted(error.message, usage=spent + error.usage if error.usage else spent) from error
+    except (BadRequest, ContextTooLong) as error:
+        # The larger budget is more than this model takes: what the first call came to still holds.
+        raise first from error
     return replace(again, usage=spent + again.usage if again.usage else spent)
+
+
+def _with_more(provider: str, model: str, request: ChatRequest, spent: Usage | None) -> ChatRequest | None:
+    """The request with a larger budget, up to what the catalogue says of the model; None where there is none."""
+    if not request.retry_exhausted or spent is None:
+        return None
+    known = catalog.known_to(provider, model)
+    rooms = (known.most_tokens, known.context and known.context - spent.prompt_tokens) if known else ()
+    most = min((room for room in rooms if room is not None), default=None)
+    more = request.with_more(spent.completion_tokens, most)
+    return more if (more.max_tokens or 0) > spent.completion_tokens else None
