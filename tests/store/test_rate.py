@@ -57,6 +57,12 @@ class House:
         return [message.job_id for message in self.due.let_go()]
 
 
+def valkey_ms(valkey: Valkey) -> int:
+    """The time that the scripts see."""
+    seconds, micros = valkey.client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 def over(claim: Claim, ended: Ended = Ended.ANSWERED, **said: Any) -> CallOver:
     return CallOver(claim=claim, ended=ended, sent_s=0.0, **said)
 
@@ -166,6 +172,20 @@ def test_a_call_that_was_sent_twice_counts_twice(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_a_day_counts_what_was_sent_twice_twice(valkey: Valkey) -> None:
+    house = House(valkey, window_s=86_400, upstream={"rpd": 3})
+    house.jobs.call_over(over(house.claim(house.accept()), sends=3))
+    assert house.take(house.accept()).claim is None
+
+
+def test_what_was_let_through_before_a_refusal_counts(valkey: Valkey) -> None:
+    """A long list of texts goes up in several calls: three were answered, the fourth was refused."""
+    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    claim = house.claim(house.accept())
+    house.jobs.call_over(over(claim, Ended.REFUSED, sends=3, limit=PROVIDER, hold_s=0.0))
+    assert valkey.client.zcard(keys.requests(PROVIDER)) == 3
+
+
 def test_a_lost_workers_call_is_closed_by_the_sweep(valkey: Valkey) -> None:
     house = House(valkey, upstream={"calls": 1})
     lost, waiting = house.accept(), house.accept()
@@ -201,7 +221,7 @@ def test_a_refusal_holds_everybody_and_one_goes_first(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 10})
     through, refused = house.claim(house.accept()), house.claim(house.accept())
     house.jobs.call_over(over(through))
-    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.3))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.3))
     waiting = [house.accept() for _ in range(3)]
     for job_id in waiting:
         assert house.take(job_id).claim is None
@@ -215,7 +235,9 @@ def test_who_was_refused_lines_up_behind_those_who_wait(valkey: Valkey, limits: 
     """Else a job that is refused each time would be the first after each hold, and keep all others waiting for ever."""
     house = House(valkey, **limits)
     refused, waiting = house.claim(house.accept()), house.accept()
-    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.1))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.1))
+    # Within one millisecond they have no order.
+    until(lambda: valkey_ms(valkey) > int(house.field(waiting, "created_at") or 0), within_s=1)
     house.jobs.put_back(refused, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=0.1)
     assert house.take(waiting).claim is None
     assert until(house.let_go, within_s=2) == [waiting]
