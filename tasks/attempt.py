@@ -1,16 +1,17 @@
-"""One call of a provider for a claimed job, and what came of it. Writes nothing to Redis, and reads images only."""
+"""One call of a provider for a claimed job, and what came of it. Of Redis it reads images, and asks limits for room."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from tasks import catalog, serving, settings, vision
 from tasks.domain.embedding import EmbeddingRequest
-from tasks.domain.errors import CallCut
+from tasks.domain.errors import CallCut, Unavailable
 from tasks.domain.job import Kind
 from tasks.domain.provider_errors import (
     BadRequest,
@@ -24,12 +25,15 @@ from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.serving import Serving
+from tasks.store import jobs
 from tasks.store.claim import Claim
 
 log = structlog.get_logger()
 
 #: How long a deadline may be early, for clocks are read on two machines.
 DEADLINE_SLACK_S = 0.5
+#: How often a call that waits for Redis looks again.
+PAUSE_S = 0.5
 
 
 class InternalError(TransientError):
@@ -86,6 +90,8 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
     images: list[vision.Receipt] = []
     try:
+        if claim.scopes:
+            call.book_further = partial(_book_further, claim)
         provider = serving.provider(by.provider, by.base_url)
         request = Kind(claim.kind).read(claim.request)
         if isinstance(request, EmbeddingRequest):
@@ -102,6 +108,13 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     except BaseException as error:
         log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
         return broken(error)
+
+
+def _book_further(claim: Claim, number: int) -> float:
+    try:
+        return jobs.default().book_further(claim, number)
+    except Unavailable:
+        return PAUSE_S
 
 
 def broken(error: BaseException) -> Postponed:
@@ -126,6 +139,7 @@ def _complete(provider: Provider, model: str, request: ChatRequest, call: Call) 
         if more is None or error.usage is None:
             raise
         first, spent = error, error.usage
+    call.await_room()
     try:
         again = provider.complete(model, more, call)
     except ReasoningExhausted as error:

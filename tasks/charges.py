@@ -21,7 +21,8 @@ from tasks.store.rate import CallOver, Ended
 
 def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOver:
     """What this attempt is charged. Without its call it counts as sent once, just now."""
-    sends, sent_s = (1, None) if call is None else (call.sends, _sent_s(claim, call))
+    # Further requests that were booked one by one count already.
+    sends, sent_s = (1, None) if call is None else (max(0, call.sends - call.booked), _sent_s(claim, call))
     match outcome:
         case Completed(completion=answer):
             used = answer.usage
@@ -40,7 +41,7 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
                 # Providers do not count what they refuse; what was sent before it they do.
                 sends=max(0, sends - 1),
                 sent_s=sent_s,
-                tokens=0 if sends <= 1 else None,
+                tokens=0 if call is None or call.sends <= 1 else None,
                 limit=limit(claim, by, error),
                 hold_s=hold_s(error),
             )

@@ -178,6 +178,29 @@ def test_a_day_counts_what_was_sent_twice_twice(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_further_requests_of_a_call_are_booked_ahead_and_nobody_overtakes_them(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 2, "rpd": 4})
+    claim = house.claim(house.accept())
+    assert house.jobs.book_further(claim, 2) == 0
+    wait_s = house.jobs.book_further(claim, 3)
+    assert 0 < wait_s <= WINDOW_S + 0.03
+    other = house.accept()
+    assert house.take(other).claim is None
+    until(lambda: house.jobs.book_further(claim, 3) == 0, within_s=2)
+    assert valkey.client.zscore(keys.requests(PROVIDER), f"{claim.call_id}.further3")
+    assert valkey.client.hget(keys.limit(PROVIDER), "day_used") == "3", "asked for again, and counted once"
+    let_go = [message.job_id for message in house.jobs.call_over(over(claim)).messages]
+    assert (let_go or until(house.let_go, within_s=2)) == [other]
+
+
+def test_a_further_request_waits_for_the_end_of_a_hold(valkey: Valkey) -> None:
+    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    claim, refused = house.claim(house.accept()), house.claim(house.accept())
+    assert house.jobs.book_further(claim, 2) == 0
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=5))
+    assert 4 < house.jobs.book_further(claim, 3) <= 5
+
+
 def test_what_was_let_through_before_a_refusal_counts(valkey: Valkey) -> None:
     """A long list of texts goes up in several calls: three were answered, the fourth was refused."""
     house = House(valkey, window_s=60, upstream={"rpm": 10})
