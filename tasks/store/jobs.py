@@ -173,6 +173,14 @@ class Jobs:
         answers = self.scripts.call_each("claim", calls)
         return [taken(i, answer, asked_at=asked_at) for (i, _), answer in zip(wanted, answers, strict=True)]
 
+    def book_further(self, claim: Claim, number: int) -> float:
+        """Book room for the call's further request of this number: the seconds until it may be sent, and 0 for now.
+
+        Asked again after so long, it may have been put off.
+        """
+        args = [self.policy, claim.call_id, number, *claim.scopes]
+        return int(self.scripts.call("book_further", [], args)) / 1000
+
     def call_over(self, over: CallOver) -> Waiters:
         """Say what a call that quotas count came to. Said twice, the second time counts nothing."""
         return let_go(self.scripts.call("call_over", [], [self.policy, *over.args()]))
