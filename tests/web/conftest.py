@@ -21,11 +21,11 @@ MakeClient = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def make_client(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> MakeClient:
+def make_client(valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeClient:
     """A client of an application whose environment has the given variables too."""
 
     def make(**variables: str) -> FlaskClient:
-        for name, value in ({"TANDEM_SANDBOX_URL": SANDBOX} | variables).items():
+        for name, value in ({"TANDEM_SANDBOX_URL": SANDBOX, "TANDEM_DATA": str(tmp_path / "data")} | variables).items():
             monkeypatch.setenv(name, value)
         forget_caches()
         celery.conf.update(broker_url=valkey.url, result_backend=valkey.url)

@@ -41,7 +41,7 @@ def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -
     open_, closed = (make_client(TANDEM_API_KEYS=keys).get("/openapi.json").get_json() for keys in ("", "ann:one"))
     assert [path for path, operation in _operations(open_) if "security" in operation] == []
     secured = {path for path, operation in _operations(closed) if operation.get("security") == [{"bearer": []}]}
-    keyed = ("/jobs", "/batches", "/chat", "/limits", "/models", "/usage")
+    keyed = ("/jobs", "/batches", "/chat", "/limits", "/models", "/usage", "/v1/")
     assert secured == {path for path, _ in _operations(closed) if path.startswith(keyed)}
 
 
