@@ -49,7 +49,11 @@ def test_upload_batch_poll_download_twice_at_once(client: OpenAI) -> None:
         for line in found:
             assert (line["error"], line["response"]["status_code"]) == (None, 200)
             body = openai.types.chat.ChatCompletion.model_validate(line["response"]["body"])
-            assert (body.object, body.model, body.choices[0].finish_reason) == ("chat.completion", "sandbox/tokens-3", "stop")
+            assert (body.object, body.model, body.choices[0].finish_reason) == (
+                "chat.completion",
+                "sandbox/tokens-3",
+                "stop",
+            )
             assert body.choices[0].message.content
             assert body.usage is not None
             assert body.usage.completion_tokens == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from openai import OpenAI
 from openai.types import Batch, FileObject
@@ -13,7 +13,8 @@ from openai.types import Batch, FileObject
 from tests.support.batch import FINAL
 from tests.support.polling import until
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
 
 
 def connected(url: str, key: str = "none") -> OpenAI:

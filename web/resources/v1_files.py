@@ -21,6 +21,8 @@ from web import form
 from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
 from web.schemas.v1_file import (
+    LONGEST_TTL_S,
+    SHORTEST_TTL_S,
     FileDeletedSchema,
     FileListSchema,
     FilePage,
@@ -47,7 +49,14 @@ BODY = {
                 "properties": {
                     "file": {"type": "string", "format": "binary"},
                     "purpose": {"type": "string", "enum": [Purpose.BATCH.value]},
+                    "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                    "expires_after[seconds]": {
+                        "type": "integer",
+                        "minimum": SHORTEST_TTL_S,
+                        "maximum": LONGEST_TTL_S,
+                    },
                 },
+                "additionalProperties": False,
             }
         }
     },
