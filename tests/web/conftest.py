@@ -41,9 +41,10 @@ def client(make_client: MakeClient) -> FlaskClient:
 
 
 @pytest.fixture(scope="session")
-def environment(valkey_server: Valkey) -> dict[str, str]:
+def environment(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a gunicorn of these tests finds in its environment."""
     own = {"REDIS_URL": valkey_server.url, "TANDEM_SANDBOX_URL": SANDBOX}
+    own["TANDEM_DATA"] = str(tmp_path_factory.mktemp("data"))
     return own | {"TANDEM_MAX_BODY_BYTES": "100000", "LOG_FORMAT": "json"}
 
 
