@@ -96,15 +96,16 @@ def test_what_changes_no_answer_is_taken() -> None:
 
 
 def test_an_answer_may_be_sent_back_as_a_turn() -> None:
-    answer: dict[str, Any] = {"role": "assistant", "content": "hello", "refusal": None, "annotations": [], "audio": None,
-              "function_call": None, "tool_calls": None}  # fmt: skip
+    nulls = dict.fromkeys(("refusal", "audio", "function_call", "tool_calls"))
+    answer = {"role": "assistant", "content": "hello", "annotations": [], **nulls}
     assert asked(messages=[*TURNS, answer, *TURNS])["messages"][1] == {"role": "assistant", "content": "hello"}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("n", 2), ("n", True), ("stream", True), ("stream", 0), ("logprobs", True), ("top_logprobs", 3),
-     ("logit_bias", {"1": 5}), ("presence_penalty", 0.5), ("parallel_tool_calls", False), ("audio", {}), ("functions", []), ("colour", 1),
+     ("logit_bias", {"1": 5}), ("presence_penalty", 0.5), ("parallel_tool_calls", False),
+     ("audio", {}), ("functions", []), ("colour", 1),
      ("max_completion_tokens", 0), ("reasoning_effort", "huge"), ("temperature", 9), ("prompt", "x"), ("kind", "chat"),
      ("expires_in_s", 5), ("idempotency_key", "k"), ("custom_id", "b")],
 )  # fmt: skip
