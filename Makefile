@@ -1,6 +1,6 @@
 # The front door, by hand and in CI. `make` lists the targets. Works with GNU make 3.81 and newer.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-chaos test-vllm check format lock vllm-cpu vllm bench clean
+.PHONY: help run test test-chaos test-batch-chaos test-vllm check format lock vllm-cpu vllm bench clean
 
 BIN := .venv/bin
 # Looked for only when something is to be installed. First the versions that are checked, then whatever there is.
@@ -19,10 +19,13 @@ run: .venv/tandem-run ## Run everything here, in the foreground; Ctrl-C stops it
 
 # Two files at a time: most of the tests wait for something, and one after another would take longer than four minutes.
 test: .venv/tandem-dev ## Run all tests that need neither GPU, key nor network
-	$(BIN)/pytest -n 2 --dist loadfile -m "not chaos and not vllm"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not chaos and not batch_chaos and not vllm"
 
 test-chaos: .venv/tandem-dev ## Run the fault tests: kill -9, frozen and full Redis, …
 	$(BIN)/pytest -m chaos
+
+test-batch-chaos: .venv/tandem-dev ## Run the fault tests of batches
+	$(BIN)/pytest -m batch_chaos
 
 test-vllm: .venv/tandem-dev ## Run the tests against the real engine in .venv-vllm
 	@test -f .venv-vllm/tandem-stamp || { echo "there is no engine in .venv-vllm: run make vllm-cpu first" >&2; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
@@ -15,7 +16,7 @@ from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.serving import GPU, Serving
 from tasks.store import jobs
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 
 log = structlog.get_logger()
 
@@ -34,6 +35,32 @@ def run(job_id: str, epoch: int) -> None:
         log.warning("execution.without_redis", job_id=job_id)
 
 
+def claim_items(items: Sequence[tuple[str, int]]) -> list[Claim]:
+    """Claim items of a batch, (job id, epoch) each; those that are not to be run now are left out.
+
+    Raises Unavailable.
+    """
+    found = jobs.default().take_each(items, _taker(process.here(), may_isolate=False))
+    for one in found:
+        settlement.let_go(one.waiters)
+    return [one.claim for one in found if one.claim is not None]
+
+
+def run_item(claim: Claim) -> None:
+    """One attempt of an item that was claimed."""
+    here = process.here()
+    try:
+        with here.in_flight.looking():
+            _attempt_or_charge(here, claim)
+    except Unavailable:
+        log.warning("execution.without_redis", job_id=claim.job_id)
+
+
+def _taker(here: WorkerProcess, *, may_isolate: bool) -> Taker:
+    servings = [(one.queue, one.provider, one.target) for one in here.servings]
+    return Taker(worker=here.name, lease_s=settings.get().lease_s, servings=servings, may_isolate=may_isolate)
+
+
 def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
     isolated = here.isolation.acquire(blocking=False)
     try:
@@ -49,14 +76,7 @@ def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
 
 
 def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -> Claim | None:
-    taken = jobs.default().take(
-        job_id,
-        epoch,
-        worker=here.name,
-        lease_s=settings.get().lease_s,
-        may_isolate=may_isolate,
-        servings=[(one.queue, one.provider, one.target) for one in here.servings],
-    )
+    taken = jobs.default().take(job_id, epoch, _taker(here, may_isolate=may_isolate))
     settlement.let_go(taken.waiters)
     return taken.claim
 

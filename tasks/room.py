@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from tasks.domain.job import Priority
 from tasks.providers.base import Call
+
+T = TypeVar("T")
 
 #: The share of a worker's calls that batches keep when single jobs could fill all of it.
 FLOOR = 0.1
@@ -49,21 +52,26 @@ class BatchRoom:
                 self.shards -= 1
             self._ran_at = time.monotonic()
 
-    def enter(self, handle: Call) -> bool:
-        """Wait for a place for one more item, and take it. False when the shard was cut meanwhile."""
+    def enter(self, handle: Call, wanted: int) -> int:
+        """Wait for places for more items, and take as many as are wanted and there. 0 when the shard was cut."""
         with self._changed:
-            while self.items >= max(self._floor, self._capacity - self._singles()):
+            while (free := max(self._floor, self._capacity - self._singles()) - self.items) <= 0:
                 if handle.why_cut is not None:
-                    return False
+                    return 0
                 self._changed.wait(LOOK_S)
-            if handle.why_cut is not None:
-                return False
-            self.items += 1
-            return True
+            got = min(free, wanted) if handle.why_cut is None else 0
+            self.items += got
+            return got
 
-    def submit(self, run: Callable[[str, int], None], job_id: str, epoch: int) -> Future[None]:
-        """Run an item in the place that was taken for it."""
-        return self._pool.submit(self._run, run, job_id, epoch)
+    def leave(self, count: int) -> None:
+        """Give places back that nobody needs."""
+        with self._changed:
+            self.items -= count
+            self._changed.notify_all()
+
+    def submit(self, run: Callable[[T], None], item: T) -> Future[None]:
+        """Run an item in a place that was taken for it."""
+        return self._pool.submit(self._run, run, item)
 
     def order(self) -> Sequence[int]:
         """The priorities to pop now, the first served first: no shard beyond those there is room for."""
@@ -73,10 +81,8 @@ class BatchRoom:
             return (*BATCH, *SINGLE)
         return (*SINGLE, *BATCH)
 
-    def _run(self, run: Callable[[str, int], None], job_id: str, epoch: int) -> None:
+    def _run(self, run: Callable[[T], None], item: T) -> None:
         try:
-            run(job_id, epoch)
+            run(item)
         finally:
-            with self._changed:
-                self.items -= 1
-                self._changed.notify()
+            self.leave(1)

@@ -17,6 +17,7 @@ from tasks.domain.provider_errors import (
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
 from tasks.store import due, jobs
+from tasks.store.claim import Taker
 from tests.conftest import forget_caches
 from tests.support import attempts
 from tests.support.attempts import ANSWER, BY, after, claim, submit, try_to_claim
@@ -123,7 +124,9 @@ def test_a_refusal_for_one_model_lets_other_models_pass() -> None:
     error.of_model = True
     after(Postponed(error=error))
     servings = [(BY.queue, BY.provider, BY.target)]
-    assert jobs.default().take(waits, 0, worker="w", lease_s=5, may_isolate=True, servings=servings).claim is None
+    assert (
+        jobs.default().take(waits, 0, Taker(worker="w", lease_s=5, may_isolate=True, servings=servings)).claim is None
+    )
     assert claim(passes).target == "another"
 
 

@@ -9,6 +9,24 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taker:
+    """Who claims jobs. `servings` says who answers there: (queue, provider, the model that `default` means there).
+
+    A suspect is taken only with `may_isolate`: it needs a process of its own.
+    """
+
+    worker: str
+    lease_s: float
+    servings: Sequence[tuple[str, str, str]]
+    may_isolate: bool = True
+
+    def args(self, job_id: str, epoch: int, ttl_s: int, policy: str) -> list[Any]:
+        """As the script `claim` takes them."""
+        head = [job_id, epoch, self.worker, int(self.lease_s * 1000), int(self.may_isolate), ttl_s, policy]
+        return [*head, *(part for one in self.servings for part in one)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline.
 

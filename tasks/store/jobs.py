@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -17,10 +17,11 @@ from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
 from tasks.store.answers import Question
 from tasks.store.circuits import DEFAULT, Breaker, Told
-from tasks.store.claim import Claim, claimed
+from tasks.store.claim import Claim, Taker
 from tasks.store.message import Message, messages
-from tasks.store.rate import CallOver, Taken, Waiters, let_go
+from tasks.store.rate import CallOver, Waiters, let_go
 from tasks.store.scripts import Scripts, renamed
+from tasks.store.taken import Taken, taken
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 #: How long a repeated DELETE is still answered like the first.
@@ -156,28 +157,21 @@ class Jobs:
 
     # ---- the worker's side ----
 
-    def take(
-        self,
-        job_id: str,
-        epoch: int,
-        *,
-        worker: str,
-        lease_s: float,
-        may_isolate: bool,
-        servings: Iterable[tuple[str, str, str]],
-    ) -> Taken:
+    def take(self, job_id: str, epoch: int, taker: Taker) -> Taken:
         """Take a job for one attempt: no claim when the message is not the right one any more, or the job must wait.
 
-        `servings` says who answers at this worker: (queue, provider, the model that `default` means there). A job that
-        must wait for a limit may let others go, whose messages are then to be sent.
+        A job that must wait for a limit may let others go, whose messages are then to be sent.
         """
-        head = [job_id, epoch, worker, int(lease_s * 1000), int(may_isolate), self.ttl_s, self.policy]
-        tail = [part for one in servings for part in one]
         asked_at = time.monotonic()
-        answer = self.scripts.call("claim", [keys.job(job_id)], [*head, *tail])
-        if answer[0] == "held":
-            return Taken(waiters=let_go(answer[1:]))
-        return Taken(claim=claimed(job_id, answer[1:], asked_at=asked_at) if answer[0] == "claimed" else None)
+        answer = self.scripts.call("claim", [keys.job(job_id)], taker.args(job_id, epoch, self.ttl_s, self.policy))
+        return taken(job_id, answer, asked_at=asked_at)
+
+    def take_each(self, wanted: Sequence[tuple[str, int]], taker: Taker) -> list[Taken]:
+        """The same for several jobs, (id, epoch) each, in one round trip."""
+        asked_at = time.monotonic()
+        calls = (([keys.job(i)], taker.args(i, epoch, self.ttl_s, self.policy)) for i, epoch in wanted)
+        answers = self.scripts.call_each("claim", calls)
+        return [taken(i, answer, asked_at=asked_at) for (i, _), answer in zip(wanted, answers, strict=True)]
 
     def call_over(self, over: CallOver) -> Waiters:
         """Say what a call that quotas count came to. Said twice, the second time counts nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -17,14 +17,6 @@ class Waiters:
 
     messages: tuple[Message, ...] = ()
     next_in_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What a message led to: a claim, or who may go instead of a job that must wait for a limit."""
-
-    claim: Claim | None = None
-    waiters: Waiters = field(default_factory=Waiters)
 
 
 def let_go(answer: Sequence[Any]) -> Waiters:

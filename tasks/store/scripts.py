@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -77,8 +77,19 @@ class Scripts:
 
     def call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run script `name`. Raises Unavailable when Redis is away or full."""
+        with renamed():
+            return self._script(name)(keys=keys, args=args)
+
+    def call_each(self, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Run script `name` for each (keys, args) in one round trip. Raises Unavailable; some may have run then."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for keys, args in calls:
+                self._script(name)(keys=keys, args=args, client=pipe)
+            return pipe.execute()
+
+    def _script(self, name: str) -> Script:
         script = self._loaded.get(name)
         if script is None:
             script = self._loaded[name] = self._redis.register_script(source(name))
-        with renamed():
-            return script(keys=keys, args=args)
+        return script

@@ -191,13 +191,15 @@ def test_jobs_whose_gpu_worker_is_gone_go_to_the_api_and_those_of_the_gpu_stay(t
         engine.tell("hangs")
         auto = [service.submit(f"auto {n}") for n in range(12)]  # more than there are slots
         kept = [service.submit(f"private {n}", mode="gpu") for n in range(12)]
-        until(lambda: service.job(auto[0])["status"] == "processing", within_s=10)
+        # Not whether it is in hand now: on a busy machine the engine may have been found silent already.
+        until(lambda: service.job(auto[0])["attempts"], within_s=10)
         worker.retire()
         worker.kill()
         jobs = [ended(service, job_id, within_s=30) for job_id in auto]
         assert {job["status"] for job in jobs} == {"completed"}
         assert {trail(job)[-1][:2] for job in jobs} == {("api", "nim")}
-        assert {trail(job)[-2][-2:] for job in jobs} == {("passed_over", "no_engine")}
+        at_home = [[step for step in trail(job) if step[0] == "gpu"] for job in jobs]
+        assert {steps[-1][-2:] for steps in at_home} == {("passed_over", "no_engine")}
         assert {service.job(job_id)["status"] for job_id in kept} == {"pending"}
         assert asked(service, kept) == [], "a prompt left the house"
         assert {call["job_id"] for call in asked(service, auto)} == set(auto)

@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 from tasks.domain.job import Status
 from tasks.store import keys, places
 from tasks.store.circuits import Told
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
@@ -86,7 +86,9 @@ class Attempts(Clients):
         is_right = is_waiting and message.epoch == seen.epoch
         self.nobody_is_on_its_way()
         taken = self.jobs.take(
-            message.job_id, message.epoch, worker=worker, lease_s=LEASE_S, may_isolate=may_isolate, servings=SERVINGS
+            message.job_id,
+            message.epoch,
+            Taker(worker=worker, lease_s=LEASE_S, may_isolate=may_isolate, servings=SERVINGS),
         )
         if is_right and seen.overdue:
             seen.end("expired")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from tasks.store import keys
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.jobs import Jobs, NewJob
 
 LEASE_S = 2.0
@@ -33,6 +33,6 @@ def accept(
 def claim(store: Jobs, job_id: str, worker: str) -> Claim:
     store.redis.rpop("api")
     epoch = int(str(store.redis.hget(keys.job(job_id), "epoch")))
-    got = store.take(job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS).claim
+    got = store.take(job_id, epoch, Taker(worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)).claim
     assert got is not None
     return got

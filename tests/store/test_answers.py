@@ -12,7 +12,7 @@ import pytest
 from tasks.domain.job import Cache, Job, Status
 from tasks.store import keys
 from tasks.store.answers import Question
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import BATCH as BATCH_OF_SWEEP
 from tasks.store.due import Due
 from tasks.store.jobs import Accepted, Jobs, NewJob
@@ -161,7 +161,9 @@ def test_who_is_answered_elsewhere_shares_with_its_followers_only(store: Jobs) -
     other_terms = submit(store, question(terms="named"))
     assert not other_terms.shares
     epoch = int(str(store.redis.hget(keys.job(first), "epoch")))
-    elsewhere = store.take(first, epoch, worker="w", lease_s=5, may_isolate=True, servings=[("api", "other", "model")])
+    elsewhere = store.take(
+        first, epoch, Taker(worker="w", lease_s=5, may_isolate=True, servings=[("api", "other", "model")])
+    )
     assert elsewhere.claim is not None
     answer(store, elsewhere.claim)
     job = find(store, second)
@@ -210,7 +212,7 @@ def test_who_asks_the_same_meanwhile_waits_and_shares_the_answer(store: Jobs) ->
 def test_a_follower_has_no_attempts_whatever_message_comes(store: Jobs) -> None:
     submit(store, question())
     second = submit(store, question()).job_id
-    taken = store.take(second, 0, worker="w", lease_s=5, may_isolate=True, servings=SERVINGS)
+    taken = store.take(second, 0, Taker(worker="w", lease_s=5, may_isolate=True, servings=SERVINGS))
     assert taken.claim is None
     assert store.resend(second, 0) == []
     assert find(store, second).coalesced_with is not None

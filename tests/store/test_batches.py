@@ -13,6 +13,7 @@ from tasks.domain.job import Status
 from tasks.store import keys, places, steps
 from tasks.store.batch_work import BatchWork, NewItem, NewShard
 from tasks.store.batches import Batches, NewBatch
+from tasks.store.claim import Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
 from tasks.store.places import Place
@@ -258,8 +259,8 @@ def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House
     more = places.fields([ENGINE, HOSTED], patience_s=0.0) | {"queue": "gpu", "target": ""}
     house.expand(1, 2, 3, more=more)
     house.begin()
-    taken = house.jobs.take(item_id(BATCH, 2), 0, worker="w", lease_s=LEASE_S, may_isolate=True,
-                            servings=[("gpu", "vllm", "tiny")])  # fmt: skip
+    taken = house.jobs.take(item_id(BATCH, 2), 0, Taker(worker="w", lease_s=LEASE_S, may_isolate=True,
+                            servings=[("gpu", "vllm", "tiny")]))  # fmt: skip
     assert taken.claim is not None
     shard = steps.step_id(BATCH, "0-0")
     house.redis.zadd(keys.DUE, {shard: 1})

@@ -10,7 +10,7 @@ import pytest
 from tasks.domain.job import Status
 from tasks.store import keys
 from tasks.store.circuits import Breaker, Circuits, Told
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
@@ -42,8 +42,7 @@ def field(store: Jobs, job_id: str, name: str) -> Any:
 def take(store: Jobs, job_id: str, worker: str = "w") -> Claim | None:
     epoch = int(field(store, job_id, "epoch"))
     return store.take(
-        job_id, epoch, worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS
-    ).claim  # fmt: skip
+        job_id, epoch, Taker(worker=worker, lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)).claim  # fmt: skip
 
 
 def fail(store: Jobs, claim: Claim, **how: Any) -> list[Message] | None:

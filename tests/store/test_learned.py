@@ -10,7 +10,7 @@ from tasks.domain.job import Job, Kind, Mode, Status, Submission
 from tasks.domain.request import ChatRequest, Message
 from tasks.domain.standing import Lesson, State
 from tasks.store import jobs, keys, learned
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 
@@ -33,7 +33,7 @@ def submit(model: str = NANO, key: str | None = None) -> str:
 
 
 def claim(job_id: str) -> Claim | None:
-    return jobs.default().take(job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=SERVINGS).claim
+    return jobs.default().take(job_id, 0, Taker(worker="w", lease_s=5, may_isolate=True, servings=SERVINGS)).claim
 
 
 def fail_queued() -> int:

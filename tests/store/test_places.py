@@ -10,7 +10,7 @@ import pytest
 from tasks.domain.standing import Lesson, State
 from tasks.store import keys, places
 from tasks.store.circuits import Breaker, Told
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.fleet import Fleet, Worker
 from tasks.store.jobs import Jobs
@@ -63,7 +63,7 @@ def trail(store: Jobs, job_id: str) -> list[tuple[Any, ...]]:
 
 def take(store: Jobs, job_id: str) -> Claim | None:
     epoch = int(field(store, job_id, "epoch"))
-    taken = store.take(job_id, epoch, worker="w", lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)
+    taken = store.take(job_id, epoch, Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=SERVINGS))
     if taken.claim is None:
         expected = [job_id] if field(store, job_id, "phase") == "queued" else []
         assert [message.job_id for message in taken.waiters.messages] == expected
@@ -206,7 +206,7 @@ def test_a_model_that_all_have_retired_fails_the_job(store: Jobs) -> None:
     job_id = auto(store, FIRST, SECOND)
     for place in (FIRST, SECOND):
         retire(store, place)
-    assert store.take(job_id, 0, worker="w", lease_s=9, may_isolate=True, servings=SERVINGS).claim is None
+    assert store.take(job_id, 0, Taker(worker="w", lease_s=9, may_isolate=True, servings=SERVINGS)).claim is None
     assert (field(store, job_id, "status"), field(store, job_id, "error_code")) == ("failed", "model_retired")
 
 
@@ -275,5 +275,5 @@ def test_the_old_message_of_a_job_that_moved_finds_nothing(store: Jobs, due: Due
     job_id = auto(store, ENGINE, FIRST)
     age(store, job_id, 2 * PATIENCE_S)
     look(store, due, job_id)
-    assert store.take(job_id, 0, worker="w", lease_s=9, may_isolate=True, servings=SERVINGS).claim is None
+    assert store.take(job_id, 0, Taker(worker="w", lease_s=9, may_isolate=True, servings=SERVINGS)).claim is None
     assert where_is(store, job_id)[:2] == ("api", "queued")

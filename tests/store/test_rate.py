@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tasks.store import keys
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs, NewJob
-from tasks.store.rate import CallOver, Ended, Taken
+from tasks.store.rate import CallOver, Ended
+from tasks.store.taken import Taken
 from tests.support.polling import until
 from tests.support.valkey import Valkey
 
@@ -43,7 +44,7 @@ class House:
     def take(self, job_id: str) -> Taken:
         epoch = int(str(self.field(job_id, "epoch")))
         servings = [("api", PROVIDER, MODEL)]
-        return self.jobs.take(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings)
+        return self.jobs.take(job_id, epoch, Taker(worker="w", lease_s=5, may_isolate=True, servings=servings))
 
     def claim(self, job_id: str) -> Claim:
         claim = self.take(job_id).claim

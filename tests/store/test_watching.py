@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tasks.store import keys
+from tasks.store.claim import Taker
 from tasks.store.due import Due
 from tasks.store.fleet import Fleet, Worker
 from tasks.store.jobs import Jobs
@@ -89,7 +90,7 @@ def test_a_heartbeat_keeps_a_lease_and_tells_what_is_lost(store: Jobs) -> None:
 def test_a_suspect_waits_for_a_place_of_its_own(store: Jobs, due: Due) -> None:
     job_id = accept(store)
     store.redis.hset(keys.job(job_id), "suspect", 1)
-    got = store.take(job_id, 0, worker="w", lease_s=LEASE_S, may_isolate=False, servings=SERVINGS).claim
+    got = store.take(job_id, 0, Taker(worker="w", lease_s=LEASE_S, may_isolate=False, servings=SERVINGS)).claim
     assert got is None
     assert store.redis.hget(keys.job(job_id), "phase") == "backoff"
     store.redis.zadd(keys.DUE, {job_id: 1})

@@ -11,7 +11,7 @@ from tasks.domain.request import ChatRequest, Message
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.serving import Serving
 from tasks.store import jobs
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 from tests.conftest import forget_caches
 
 BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
@@ -39,7 +39,7 @@ def submit() -> str:
 def try_to_claim(job_id: str) -> Claim | None:
     epoch = int(str(jobs.default().redis.hget(f"tandem:job:{job_id}", "epoch")))
     servings = [(one.queue, one.provider, one.target) for one in (BY, FURTHER)]
-    return jobs.default().take(job_id, epoch, worker="w", lease_s=5, may_isolate=True, servings=servings).claim
+    return jobs.default().take(job_id, epoch, Taker(worker="w", lease_s=5, may_isolate=True, servings=servings)).claim
 
 
 def claim(job_id: str) -> Claim:

@@ -14,6 +14,7 @@ from tasks.domain.provider_errors import PermanentError
 from tasks.domain.result import ChatResult, Completion
 from tasks.serving import Serving
 from tasks.store import fleet, jobs
+from tasks.store.claim import Taker
 from tasks.store.fleet import Worker
 from tests.web.conftest import MakeClient
 
@@ -31,7 +32,7 @@ def end(job_id: str, outcome: Outcome) -> None:
     """What a worker does."""
     claim = (
         jobs.default()
-        .take(job_id, 0, worker="w", lease_s=5, may_isolate=True, servings=[(BY.queue, BY.provider, BY.target)])
+        .take(job_id, 0, Taker(worker="w", lease_s=5, may_isolate=True, servings=[(BY.queue, BY.provider, BY.target)]))
         .claim
     )
     assert claim is not None

@@ -10,6 +10,7 @@ from tasks import limits as door
 from tasks import serving, settings
 from tasks.providers.sandbox.thread import SandboxThread
 from tasks.store import jobs
+from tasks.store.claim import Taker
 from tests.support.valkey import Valkey
 from tests.web.conftest import SANDBOX, MakeClient
 
@@ -39,8 +40,7 @@ def test_what_is_used_and_left_and_held(make_client: MakeClient, valkey: Valkey)
     posts = [client.post("/jobs", json={"prompt": "hi", "max_tokens": 100}).get_json()["id"] for _ in range(3)]
     for job_id in posts:
         jobs.default().take(
-            job_id, 0, worker="w", lease_s=9, may_isolate=True, servings=[("api", "sandbox", "m")]
-        )  # fmt: skip
+            job_id, 0, Taker(worker="w", lease_s=9, may_isolate=True, servings=[("api", "sandbox", "m")]))  # fmt: skip
     valkey.client.hset("tandem:limit:sandbox", mapping={"learned": 2, "learned_at": 1_700_000_000_000})
     [sandbox] = client.get("/limits").get_json()["data"]
     assert (sandbox["used"]["requests"], sandbox["left"]["requests"], sandbox["waiting"]) == (2, 0, 1)

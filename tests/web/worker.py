@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.domain.job import Status
 from tasks.store import jobs
-from tasks.store.claim import Claim
+from tasks.store.claim import Claim, Taker
 
 RESULT: dict[str, Any] = {"content": "hello", "reasoning": None, "tool_calls": [], "finish_reason": "stop"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
@@ -17,7 +17,7 @@ def claim(job_id: str) -> Claim:
     """Take a job that was just accepted."""
     taken = (
         jobs.default()
-        .take(job_id, 0, worker="w1", lease_s=60, may_isolate=False, servings=[("api", "sandbox", "some/model")])
+        .take(job_id, 0, Taker(worker="w1", lease_s=60, may_isolate=False, servings=[("api", "sandbox", "some/model")]))
         .claim
     )
     assert taken is not None
