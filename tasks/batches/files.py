@@ -76,6 +76,9 @@ def _made(output: Output) -> File | None:
             created_at=output.created_at,
             expires_at=output.expires_at,
         )
+    if store.is_gone_for_good(output.id, owner):  # while it was written
+        store.delete(output.id, owner)
+        return None
     log.info("batch.file_written", batch_id=output.batch.id, which=output.which, size_bytes=file.size_bytes)
     return file
 

@@ -36,8 +36,7 @@ class Output:
     @property
     def can_be_made(self) -> bool:
         """Whether no item's record can have lapsed: an item's is kept from its own end, the batch's from its end."""
-        begun = self.batch.in_progress_at or self.batch.created_at
-        lapse = begun + timedelta(seconds=settings.get().job_ttl_s)
+        lapse = self.batch.created_at + timedelta(seconds=settings.get().job_ttl_s)
         return datetime.now(UTC) < min(lapse, self.expires_at)
 
 

@@ -207,12 +207,12 @@ class DiskFiles:
         for left in self.drafts.glob("*"):
             if now - _touched(left) > DRAFT_KEPT_S:
                 shutil.rmtree(left, ignore_errors=True)
-        for folder in self._root.glob("[!.]*"):
+        for folder in self._root.glob("[!.]*/"):
             for entry in folder.iterdir():
                 if entry.name.startswith(GONE):
                     if now - _touched(entry) > self._deleted_kept_s:
                         entry.unlink(missing_ok=True)
-                elif self._has_expired(entry):
+                elif ID.fullmatch(entry.name) and self._has_expired(entry):
                     self._remove(entry)
 
     @staticmethod

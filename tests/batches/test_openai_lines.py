@@ -97,7 +97,7 @@ def test_what_changes_no_answer_is_taken() -> None:
 
 def test_an_answer_may_be_sent_back_as_a_turn() -> None:
     nulls = dict.fromkeys(("refusal", "audio", "function_call", "tool_calls"))
-    answer = {"role": "assistant", "content": "hello", "annotations": [], **nulls}
+    answer: dict[str, Any] = {"role": "assistant", "content": "hello", "annotations": [], **nulls}
     assert asked(messages=[*TURNS, answer, *TURNS])["messages"][1] == {"role": "assistant", "content": "hello"}
 
 

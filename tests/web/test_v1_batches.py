@@ -31,7 +31,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no endpoint": ({"endpoint": ...}, "endpoint"),
     "another endpoint": ({"endpoint": "/v1/responses"}, "endpoint"),
     "no window": ({"completion_window": ...}, "completion_window"),
-    "a window that is too long": ({"completion_window": "8d"}, "completion_window"),
+    "a window that is too long": ({"completion_window": "5d"}, "completion_window"),
     "a window that is none": ({"completion_window": "24h\n"}, "completion_window"),
     "metadata that is none": ({"metadata": {"a": 1}}, "metadata.a"),
     "an expiry that is too short": ({"output_expires_after": {"anchor": "created_at", "seconds": 5}},
