@@ -90,11 +90,11 @@ def test_the_sweep_removes_what_expired_and_what_the_dead_left(files: DiskFiles,
         dead.mkdir()
         (dead / "content").write_bytes(b"abc")
         os.utime(dead / "content", (time.time() - DRAFT_KEPT_S - 1,) * 2)
+        (tmp_path / "files" / "stray").write_text("somebody's")
         files.sweep()
         assert not dead.exists()
         open_draft.write(b"still here")
         expires_at = datetime.now(UTC) + timedelta(seconds=60)
-        (tmp_path / "files" / "stray").write_text("somebody's")
         other = open_draft.keep(id=new_id(), filename="b", purpose=Purpose.BATCH, expires_at=expires_at)
     assert files.ids("ann") == sorted([stays.id, other.id])
 
