@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batch, cache_hit, engine, governor, idle_latency, inflight, recovery, submit
+from benchmarks import batch, batch_50k, cache_hit, engine, governor, idle_latency, inflight, recovery, submit
 from benchmarks.figure import Figure, Skipped
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
@@ -18,6 +18,7 @@ FIGURES: dict[str, Callable[[Path], Figure]] = {
     "governor": governor.measure,
     "governor_learned": governor.measure_learned,
     "batch": batch.measure,
+    "batch_50k": batch_50k.measure,
     "cache_hit": cache_hit.measure,
     "engine": engine.measure,
 }
