@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     batch_items: int = _env("TANDEM_BATCH_ITEMS", 50_000, ge=1)
     batch_bytes: int = _env("TANDEM_BATCH_BYTES", 200_000_000, ge=1)
 
+    file_ttl_s: int = _env("TANDEM_FILE_TTL_S", 30 * 24 * 3600, gt=0)
+    file_leave_bytes: int = _env("TANDEM_FILE_LEAVE_BYTES", 1_000_000_000, ge=0)
+
     nim_rpm: int = _env("TANDEM_NIM_RPM", 30, ge=0)
     nim_tpm: int = _env("TANDEM_NIM_TPM", 0, ge=0)
     nim_rpd: int = _env("TANDEM_NIM_RPD", 0, ge=0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks import catalog, intake, quotas, serving, settings
+from tasks.files import disk
 from tasks.store import (
     capacity,
     circuits,
@@ -30,7 +31,7 @@ CACHED: list[Callable[..., Any]] = [
     settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
     due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default, usage.default,
     catalog.index, learned.default, connection.binary, media.default, intake.fetcher,
-    quotas.default, limits.default, circuits.default,
+    quotas.default, limits.default, circuits.default, disk.default,
 ]  # fmt: skip
 
 

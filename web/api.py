@@ -22,7 +22,7 @@ from web.schemas.problem import ProblemSchema
 TITLE, VERSION = "Tandem", "0.1.0"
 DESCRIPTION = (
     "Asynchronous LLM jobs: submit one with `POST /jobs`, come back for the answer. "
-    "Every error is `application/problem+json` (RFC 9457)."
+    "Every error is `application/problem+json` (RFC 9457); under /v1 it is OpenAI's."
 )
 #: What is checked all the same, but marshmallow's fields have no way to say.
 SHAPES = {

@@ -10,10 +10,13 @@ from flask import Flask
 from tasks import logs, settings
 from web import errors, request_log
 from web.api import describe
-from web.resources import batch_items, batches, chat, docs, health, jobs, limits, models, usage
+from web.resources import batch_items, batches, chat, docs, health, jobs, limits, models, usage, v1_batches, v1_files
 
 #: In the order in which the documentation shows them.
-BLUEPRINTS = (jobs.blp, batches.blp, batch_items.blp, chat.blp, models.blp, limits.blp, usage.blp, health.blp)
+BLUEPRINTS = (
+    *(jobs.blp, batches.blp, batch_items.blp, v1_files.blp, v1_batches.blp),
+    *(chat.blp, models.blp, limits.blp, usage.blp, health.blp),
+)
 
 
 class Application(Flask):

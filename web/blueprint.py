@@ -10,7 +10,7 @@ from marshmallow import Schema
 
 from web import errors
 from web.body import StrictParser
-from web.schemas.problem import ProblemSchema
+from web.schemas.problem import OpenAIErrorSchema, ProblemSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -23,6 +23,14 @@ WHY = {
     415: "The body is not application/json in UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",
     503: "Nothing here can take it now; `Retry-After` says when to come back",
+}
+
+#: Where it says something else under /v1.
+OPENAI_WHY = {
+    400: "Not what it should be, or something asked for cannot be; `param` names the field",
+    404: "No such file or batch of yours, or it has expired",
+    413: "The file, or the batch, is too large",
+    415: "The body is of another type, or is compressed",
 }
 
 PREFER = {
@@ -83,6 +91,21 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
         def decorate(view: View) -> View:
             for status in statuses:
                 how = {"schema": ProblemSchema, "content_type": errors.PROBLEM, "description": WHY[status]}
+                view = self.alt_response(status, headers=TOLD.get(status), **how)(view)
+            return view
+
+        return decorate
+
+
+class OpenAIBlueprint(Blueprint):
+    """A blueprint whose errors are OpenAI's: what is 422 elsewhere is 400."""
+
+    def refuses(self, *statuses: int) -> Callable[[View], View]:
+        """Document the errors that an operation may answer with."""
+
+        def decorate(view: View) -> View:
+            for status in statuses:
+                how = {"schema": OpenAIErrorSchema, "description": OPENAI_WHY.get(status, WHY[status])}
                 view = self.alt_response(status, headers=TOLD.get(status), **how)(view)
             return view
 

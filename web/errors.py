@@ -1,4 +1,5 @@
-"""Errors as HTTP: the project's error tree and werkzeug's exceptions become problem+json (RFC 9457)."""
+"""Errors as HTTP: the project's error tree and werkzeug's exceptions become problem+json (RFC 9457); under /v1 they are
+OpenAI's."""
 
 from __future__ import annotations
 
@@ -24,15 +25,21 @@ from tasks.domain.errors import (
     Unavailable,
     UnknownModel,
 )
+from tasks.domain.file import FileMissing, FileTooLarge
+from tasks.schemas import openai_answers
 from tasks.schemas.errors import by_field
 
 PROBLEM = "application/problem+json"
+#: Under it everything is in OpenAI's form.
+OPENAI = "/v1/"
 #: The status and the stable word of each error that a caller can fix.
 REFUSALS: dict[type[RequestError], tuple[int, str]] = {
     JobNotFound: (404, "job-not-found"),
     BatchNotFound: (404, "batch-not-found"),
     BatchBusy: (409, "batch-busy"),
     BatchTooLarge: (413, "batch-too-large"),
+    FileMissing: (404, "file-not-found"),
+    FileTooLarge: (413, "file-too-large"),
     UnknownModel: (404, "unknown-model"),
     ModelGone: (422, "model-retired"),
     IdempotencyMismatch: (422, "idempotency-mismatch"),
@@ -57,6 +64,8 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem document. `word` makes its type a stable URN; without one the status says it all (about:blank)."""
+    if request.path.startswith(OPENAI):
+        return _openai(status, detail, word=word, errors=errors or {}, headers=headers)
     body: dict[str, Any] = {
         "type": f"urn:tandem:problem:{word}" if word else "about:blank",
         "title": word.replace("-", " ").capitalize() if word else HTTP_STATUS_CODES.get(status, "Error"),
@@ -70,6 +79,15 @@ def problem(
     if near:
         body["near"] = near
     return Response(json.dumps(body), status, headers, content_type=PROBLEM)
+
+
+def _openai(
+    status: int, detail: str, *, word: str | None, errors: Mapping[str, list[str]], headers: Mapping[str, str] | None
+) -> Response:
+    status = 400 if status == 422 else status
+    code = "invalid_api_key" if status == 401 else word and word.replace("-", "_")
+    body = openai_answers.error(detail, code=code, status=status, param=next(iter(errors), None))
+    return Response(json.dumps(body), status, headers, content_type="application/json")
 
 
 def refused(error: RequestError) -> Response:

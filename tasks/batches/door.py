@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tasks import publish
+from tasks.batches import outputs
 from tasks.domain.batch import Batch, BatchStatus, InvalidItem, item_id
 from tasks.domain.errors import BatchNotFound
 from tasks.domain.job import Job, Status
@@ -31,15 +32,19 @@ def _with_last(batch: Batch) -> Batch:
     return batch if job is None else replace(batch, on_complete={**batch.on_complete, "job": job})
 
 
-def page(owner: str, *, status: BatchStatus | None, limit: int, after: str | None) -> tuple[list[Batch], bool]:
-    """An owner's batches, newest first, from behind `after`; and whether there are more.
+def page(
+    owner: str, *, status: BatchStatus | None, limit: int, after: str | None, only_openai: bool = False
+) -> tuple[list[Batch], bool]:
+    """An owner's batches, newest first, from behind `after`; and whether there are more. `only_openai`: those that were
+    asked for in OpenAI's form.
 
     Raises BatchNotFound when there is no batch `after`, and Unavailable.
     """
     store, found = batches.default(), list[Batch]()
     while len(found) <= limit and (ids := store.page(owner, limit=AT_ONCE, after=after)):
         read = (store.find(batch_id, owner) for batch_id in ids)
-        found += [one for one in read if one is not None and status in (None, one.status)]
+        some = [one for one in read if one is not None and status in (None, one.status)]
+        found += [one for one in some if one.openai is not None or not only_openai]
         after = ids[-1]
     return found[:limit], len(found) > limit
 
@@ -67,7 +72,10 @@ def pause(batch_id: str, owner: str, *, paused: bool) -> Batch:
 
 
 def erase(batch_id: str, owner: str) -> None:
-    """Erase a batch and its items; what runs is cut. Raises BatchNotFound and Unavailable."""
+    """Erase a batch, its items and the files it ended with; what runs is cut. Raises BatchNotFound and Unavailable."""
+    batch = batches.default().find(batch_id, owner)
+    if batch is not None:
+        outputs.erase(batch)
     if not batches.default().forget(batch_id, owner):
         raise BatchNotFound(f"no batch {batch_id}")
 

@@ -9,7 +9,7 @@ from itertools import groupby
 import structlog
 
 from tasks import dispatch, publish, questions, routing
-from tasks.batches import chord, reading
+from tasks.batches import chord, door, openai_lines, reading
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
@@ -50,7 +50,7 @@ def run(step: Step, handle: Call) -> bool:
 def _begin(step: Step, plan: Plan) -> bool:
     store, batch_id = batch_work.default(), step.batch_id
     now = store.plan(batch_id) or plan
-    accept = plan.options["on_invalid"] == "skip" or not now.invalid
+    accept = plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
     messages = store.begin(batch_id, accept=accept, stop_after=plan.options["stop_after"])
     if messages:
         chord.publish_batch(batch_id, messages)
@@ -60,11 +60,18 @@ def _begin(step: Step, plan: Plan) -> bool:
     return True
 
 
+def _is_openai_and_sound(batch_id: str, plan: Plan) -> bool:
+    """Whether each line of OpenAI's form is a request, if only to be refused."""
+    if "openai" not in plan.options:
+        return False
+    told = [openai_lines.is_fatal(one) for one in door.invalid(batch_id)]
+    # One that is counted but not told is a custom_id that was there: whoever found it died before the telling.
+    return len(told) == plan.invalid and not any(told)
+
+
 def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     store = batch_work.default()
-    read = [
-        _taken(batch_id, reading.read(line, plan.options["defaults"]), plan) for line in store.lines(batch_id, chunk)
-    ]
+    read = [_taken(batch_id, reading.read(line, plan.options), plan) for line in store.lines(batch_id, chunk)]
     invalid = [one for one in read if isinstance(one, InvalidItem)]
     items = [one for one in read if not isinstance(one, InvalidItem)]
     capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))

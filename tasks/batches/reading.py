@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from marshmallow import ValidationError
 
+from tasks.batches import openai_lines
 from tasks.domain.batch import InvalidItem
 from tasks.domain.errors import RequestError
 from tasks.schemas import strict_json
@@ -45,8 +46,17 @@ def entry(line: int, text: bytes, *, longest: int) -> bytes:
     return b"%d %s" % (line, f"{BROKEN}{broken}".encode() if broken else text)
 
 
-def read(kept: str, defaults: Mapping[str, Any]) -> Item | InvalidItem:
-    """The item of a kept line. `defaults` are the fields that it may leave out."""
+def read(kept: str, options: Mapping[str, Any]) -> Item | InvalidItem:
+    """The item of a kept line, by the batch's options as BatchOptions.to_json wrote them."""
+    if "openai" not in options:
+        return _read(kept, options["defaults"], None)
+    found = _read(kept, {}, options["openai"]["endpoint"])
+    if isinstance(found, InvalidItem):
+        return replace(found, code=openai_lines.CODES.get(found.code, found.code))
+    return found
+
+
+def _read(kept: str, defaults: Mapping[str, Any], endpoint: str | None) -> Item | InvalidItem:
     number, _, text = kept.partition(" ")
     line = int(number)
     if text.startswith(BROKEN):
@@ -57,7 +67,9 @@ def read(kept: str, defaults: Mapping[str, Any]) -> Item | InvalidItem:
         return InvalidItem(line=line, custom_id=None, code="invalid_json", message=f"the line is {error}")
     except RequestError as error:
         return InvalidItem(line=line, custom_id=None, code="invalid_json", message=error.message, field=error.field)
-    return _item(line, said, defaults)
+    if endpoint is not None:
+        said = openai_lines.fields(line, said, endpoint)
+    return said if isinstance(said, InvalidItem) else _item(line, said, defaults)
 
 
 def _item(line: int, said: Any, defaults: Mapping[str, Any]) -> Item | InvalidItem:

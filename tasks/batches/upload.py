@@ -46,6 +46,11 @@ class Upload:
         if not self._is_kept and self._chunks:
             batches.default().drop_lines(self.batch_id, self._chunks)
 
+    @property
+    def lines(self) -> int:
+        """How many items were taken."""
+        return self._lines
+
     def add(self, line: int, text: bytes) -> None:
         """Take one item, of line `line`."""
         self._lines += 1

@@ -52,12 +52,23 @@ def item_pages(batch_id: str, lines: int, size: int) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenAIForm:
+    """What a batch was asked for in OpenAI's form: its lines are requests to `endpoint`. `window` is the client's word
+    for how long it may take, `output_ttl_s` how long the files of its results are kept, None as long as any."""
+
+    endpoint: str
+    input_file_id: str
+    window: str
+    output_ttl_s: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchOptions:
     """What a client asks of a batch as a whole.
 
     `defaults` are fields of a job request that items leave out. `stop_after` is the share of items that may fail before
     the rest is cancelled: 0.0 stops at the first, None never. `on_complete` is the job request that is run once at the
-    end, its texts filled in with the results.
+    end, its texts filled in with the results. `openai` is there when lines are in OpenAI's form.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -68,6 +79,7 @@ class BatchOptions:
     metadata: Mapping[str, str] = field(default_factory=dict)
     on_complete: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
+    openai: OpenAIForm | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What the workers need of it."""
@@ -77,6 +89,7 @@ class BatchOptions:
             "stop_after": self.stop_after,
             "max_tries": self.max_tries,
             "on_complete": self.on_complete,
+            **({"openai": vars(self.openai)} if self.openai else {}),
         }
 
 
@@ -120,6 +133,8 @@ class Batch:
     settled_per_s: float | None
     error: Mapping[str, Any] | None
     on_complete: Mapping[str, Any] | None
+    cancelling_at: datetime | None = None
+    openai: OpenAIForm | None = None
 
     @property
     def settled(self) -> int:

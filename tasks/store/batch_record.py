@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.domain.batch import ENDS, Batch, BatchStatus
+from tasks.domain.batch import ENDS, Batch, BatchStatus, OpenAIForm
 from tasks.domain.job import from_ms
 
 #: The rate is measured over the items that ended last.
@@ -18,6 +18,7 @@ RATE_FROM = 5
 def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], *, now_us: float) -> Batch:
     """The batch of a record. `latest_us` are the moments at which the last items ended, the latest first."""
     error = values.get("error_code")
+    options = cast(dict[str, Any], json.loads(values["options"]))
     return Batch(
         id=batch_id,
         owner=values["owner"],
@@ -38,7 +39,9 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         round=int(values["round"]),
         settled_per_s=rate(latest_us, now_us),
         error={"code": error, "message": values["error_message"]} if error else None,
-        on_complete=_last(values),
+        on_complete=_last(values) if options["on_complete"] is not None else None,
+        cancelling_at=from_ms(values.get("cancelling_at")),
+        openai=OpenAIForm(**options["openai"]) if "openai" in options else None,
     )
 
 
@@ -49,8 +52,6 @@ def rate(latest_us: Sequence[float], now_us: float) -> float | None:
     return (len(latest_us) - 1) * 1e6 / max(now_us - latest_us[-1], 1.0)
 
 
-def _last(values: Mapping[str, str]) -> dict[str, Any] | None:
-    if cast(dict[str, Any], json.loads(values["options"]))["on_complete"] is None:
-        return None
+def _last(values: Mapping[str, str]) -> dict[str, Any]:
     error = values.get("last_error")
     return {"job_id": values.get("last_job") or None, "error": json.loads(error or "null")}

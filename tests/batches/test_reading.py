@@ -17,7 +17,7 @@ LONGEST = 1000
 
 
 def read(text: bytes, **defaults: object) -> Item | InvalidItem:
-    return reading.read(reading.entry(7, text, longest=LONGEST).decode(), defaults)
+    return reading.read(reading.entry(7, text, longest=LONGEST).decode(), {"defaults": defaults})
 
 
 def item(**fields: object) -> bytes:

@@ -21,11 +21,11 @@ MakeClient = Callable[..., FlaskClient]
 
 
 @pytest.fixture
-def make_client(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> MakeClient:
+def make_client(valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeClient:
     """A client of an application whose environment has the given variables too."""
 
     def make(**variables: str) -> FlaskClient:
-        for name, value in ({"TANDEM_SANDBOX_URL": SANDBOX} | variables).items():
+        for name, value in ({"TANDEM_SANDBOX_URL": SANDBOX, "TANDEM_DATA": str(tmp_path / "data")} | variables).items():
             monkeypatch.setenv(name, value)
         forget_caches()
         celery.conf.update(broker_url=valkey.url, result_backend=valkey.url)
@@ -41,9 +41,10 @@ def client(make_client: MakeClient) -> FlaskClient:
 
 
 @pytest.fixture(scope="session")
-def environment(valkey_server: Valkey) -> dict[str, str]:
+def environment(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a gunicorn of these tests finds in its environment."""
     own = {"REDIS_URL": valkey_server.url, "TANDEM_SANDBOX_URL": SANDBOX}
+    own["TANDEM_DATA"] = str(tmp_path_factory.mktemp("data"))
     return own | {"TANDEM_MAX_BODY_BYTES": "100000", "LOG_FORMAT": "json"}
 
 

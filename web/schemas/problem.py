@@ -20,3 +20,18 @@ class ProblemSchema(Schema):
         metadata={"description": "What is wrong, by field; an element's path has dots: messages.0.role."},
     )
     near = fields.List(fields.String(), metadata={"description": "Models whose names look alike."})
+
+
+class OpenAIFaultSchema(Schema):
+    """What went wrong, in OpenAI's words."""
+
+    message = fields.String(required=True)
+    type = fields.String(required=True)
+    param = fields.String(required=True, allow_none=True)
+    code = fields.String(required=True, allow_none=True)
+
+
+class OpenAIErrorSchema(Schema):
+    """An error under /v1. Only for the documentation: web/errors.py writes it."""
+
+    error = fields.Nested(OpenAIFaultSchema, required=True)

@@ -6,10 +6,10 @@
 local batch, id, now = KEYS[1], step_id(ARGV[1], "finish"), now_ms()
 local status = redis.call("HGET", batch, "status")
 if status == "validating" then
-  redis.call("HSET", batch, "cancel_wanted", 1)
+  redis.call("HSET", batch, "cancel_wanted", 1, "cancelling_at", now)
   return {}
 end
 if status ~= "in_progress" and status ~= "finalizing" then return {} end
-redis.call("HSET", batch, "status", "cancelling")
+redis.call("HSET", batch, "status", "cancelling", "cancelling_at", now)
 if redis.call("HGET", job_key(id), "phase") == "backoff" then return enqueue(id, job_key(id), now) end
 return {}

@@ -1,0 +1,1 @@
+"""Files of owners: an interface, and an implementation on this machine's disk."""

@@ -1,0 +1,213 @@
+"""Batches as OpenAI's API has them: another view of the same records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from marshmallow import Schema, fields, post_load, validate
+
+from tasks.batches import outputs
+from tasks.domain.batch import Batch, BatchOptions, BatchStatus, InvalidItem, OpenAIForm
+from tasks.schemas.fields import Pairs, Text, Whole
+from tasks.schemas.openai_bodies import KINDS
+from tasks.schemas.submission import LONGEST_NAME
+from web.schemas.v1_file import LONGEST_TTL_S, SHORTEST_TTL_S, listed
+
+#: OpenAI's is 24h. Others are taken, too, none of them longer than 99h: an item's record lapses TANDEM_JOB_TTL_S after
+#: its end, a week unless told otherwise, and what was answered first must still be there when the output is written.
+WINDOW = "^([1-9][0-9]{0,4}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h|[1-4]d)$"
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class ExpirySchema(Schema):
+    """How long files are kept, from when they are made."""
+
+    anchor = fields.String(required=True, validate=validate.OneOf(["created_at"]))
+    seconds = Whole(required=True, validate=validate.Range(SHORTEST_TTL_S, LONGEST_TTL_S))
+
+
+class BatchCreationSchema(Schema):
+    """A batch to be made of an uploaded file."""
+
+    input_file_id = Text(required=True, validate=validate.Length(1, 100))
+    endpoint = fields.String(required=True, validate=validate.OneOf(list(KINDS)))
+    completion_window = Text(
+        required=True,
+        validate=validate.Regexp(WINDOW.replace("$", r"\Z"), error="Must be 24h, or another time like 90m, up to 4d."),
+        metadata={
+            "description": "24h, or another time up to 4d; what has not ended by then expires",
+            "pattern": WINDOW,
+        },
+    )
+    metadata = Pairs(most=16, longest_key=LONGEST_NAME, longest_value=512, load_default=None, allow_none=True)
+    output_expires_after = fields.Nested(ExpirySchema)
+
+    @post_load
+    def build(self, loaded: dict[str, Any], **_: Any) -> BatchOptions:
+        """The batch's options."""
+        window = loaded["completion_window"]
+        asked = OpenAIForm(
+            endpoint=loaded["endpoint"],
+            input_file_id=loaded["input_file_id"],
+            window=window,
+            output_ttl_s=loaded.get("output_expires_after", {}).get("seconds"),
+        )
+        return BatchOptions(
+            expires_in_s=float(int(window[:-1]) * SECONDS[window[-1]]), metadata=loaded["metadata"] or {}, openai=asked
+        )
+
+
+class LineErrorSchema(Schema):
+    """What is wrong with a line."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    param = fields.String(required=True, allow_none=True)
+    line = fields.Integer(required=True, allow_none=True)
+
+
+class LineErrorsSchema(Schema):
+    """What is wrong with the input file: the first lines of it that are wrong."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(LineErrorSchema), required=True)
+
+
+class CountsSchema(Schema):
+    """How the requests stand. Those that expired or were cancelled are neither completed nor failed."""
+
+    total = fields.Integer(required=True)
+    completed = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+
+
+TIME = {"description": "Unix seconds."}
+
+
+class V1BatchSchema(Schema):
+    """A batch."""
+
+    id = fields.String(required=True)
+    object = fields.String(required=True, metadata={"const": "batch"})
+    endpoint = fields.String(required=True)
+    errors = fields.Nested(LineErrorsSchema, required=True, allow_none=True)
+    input_file_id = fields.String(required=True)
+    completion_window = fields.String(required=True)
+    status = fields.Enum(BatchStatus, by_value=True, required=True)
+    output_file_id = fields.String(required=True, allow_none=True)
+    error_file_id = fields.String(required=True, allow_none=True)
+    created_at = fields.Integer(required=True, metadata=TIME)
+    in_progress_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    expires_at = fields.Integer(required=True, metadata=TIME)
+    finalizing_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    completed_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    failed_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    expired_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    cancelling_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    cancelled_at = fields.Integer(required=True, allow_none=True, metadata=TIME)
+    request_counts = fields.Nested(CountsSchema, required=True)
+    usage = fields.Dict(required=True, allow_none=True)
+    metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True, allow_none=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """See `shown`."""
+        return shown(obj)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A batch, and what is wrong with its lines if that has ended it."""
+
+    batch: Batch
+    invalid: Sequence[InvalidItem]
+
+
+def shown(told: Told) -> dict[str, Any]:
+    """A batch as a client of OpenAI's API sees it."""
+    batch = told.batch
+    assert batch.openai is not None
+    files, status = outputs.of(batch), _status(batch)
+    ended = {name: _unix(batch.finished_at) if status == name else None for name in ENDED}
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": batch.openai.endpoint,
+        "errors": _errors(told.invalid) if status is BatchStatus.FAILED else None,
+        "input_file_id": batch.openai.input_file_id,
+        "completion_window": batch.openai.window,
+        "status": status.value,
+        "output_file_id": files["output"].id if "output" in files else None,
+        "error_file_id": files["error"].id if "error" in files else None,
+        "created_at": _unix(batch.created_at),
+        "in_progress_at": _unix(batch.in_progress_at),
+        "expires_at": _unix(batch.expires_at),
+        # Nothing is left to be done when the last request has ended.
+        "finalizing_at": _unix(batch.finished_at) if status is BatchStatus.COMPLETED else None,
+        "completed_at": ended[BatchStatus.COMPLETED],
+        "failed_at": ended[BatchStatus.FAILED],
+        "expired_at": ended[BatchStatus.EXPIRED],
+        "cancelling_at": _unix(batch.cancelling_at),
+        "cancelled_at": ended[BatchStatus.CANCELLED],
+        "request_counts": {
+            "total": batch.total,
+            "completed": batch.counts["completed"],
+            "failed": batch.counts["failed"] + batch.counts["invalid"],
+        },
+        "usage": _usage(batch),
+        "metadata": dict(batch.metadata) or None,
+    }
+
+
+ENDED = (BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
+
+
+def _status(batch: Batch) -> BatchStatus:
+    """A batch that is cancelled while its lines are read is being cancelled from then on."""
+    asked = batch.status is BatchStatus.VALIDATING and batch.cancelling_at is not None
+    return BatchStatus.CANCELLING if asked else batch.status
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def _errors(invalid: Sequence[InvalidItem]) -> dict[str, Any]:
+    data = [{"code": one.code, "message": one.message, "param": one.field, "line": one.line} for one in invalid]
+    return {"object": "list", "data": data}
+
+
+def _usage(batch: Batch) -> dict[str, Any] | None:
+    used = batch.usage
+    if not used:
+        return None
+    return {
+        "input_tokens": used.get("prompt_tokens", 0),
+        "input_tokens_details": {"cached_tokens": used.get("cached_tokens", 0)},
+        "output_tokens": used.get("completion_tokens", 0),
+        "output_tokens_details": {"reasoning_tokens": used.get("reasoning_tokens", 0)},
+        "total_tokens": used.get("total_tokens", 0),
+    }
+
+
+class V1BatchesSchema(Schema):
+    """How many batches at once."""
+
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
+    after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
+
+
+class V1BatchListSchema(Schema):
+    """A page of batches, newest first."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(V1BatchSchema), required=True)
+    first_id = fields.String(required=True, allow_none=True)
+    last_id = fields.String(required=True, allow_none=True)
+    has_more = fields.Boolean(required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """A page of batches."""
+        return listed([shown(told) for told in obj.found], has_more=obj.has_more)
