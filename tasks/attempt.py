@@ -1,28 +1,39 @@
-"""One call of a provider for a claimed job, and what came of it. Writes nothing to Redis, and reads images only."""
+"""One call of a provider for a claimed job, and what came of it. Of Redis it reads images, and asks limits for room."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
-from tasks import serving, settings, vision
+from tasks import catalog, serving, settings, vision
 from tasks.domain.embedding import EmbeddingRequest
-from tasks.domain.errors import CallCut
+from tasks.domain.errors import CallCut, Unavailable
 from tasks.domain.job import Kind
-from tasks.domain.provider_errors import PermanentError, ProviderTimeout, ReasoningExhausted, TransientError
+from tasks.domain.provider_errors import (
+    BadRequest,
+    ContextTooLong,
+    PermanentError,
+    ProviderTimeout,
+    ReasoningExhausted,
+    TransientError,
+)
 from tasks.domain.request import ChatRequest
-from tasks.domain.result import ChatResult, Completion
+from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.providers.base import DEADLINE, Call, Provider
 from tasks.serving import Serving
+from tasks.store import jobs
 from tasks.store.claim import Claim
 
 log = structlog.get_logger()
 
 #: How long a deadline may be early, for clocks are read on two machines.
 DEADLINE_SLACK_S = 0.5
+#: How often a call that waits for Redis looks again.
+PAUSE_S = 0.5
 
 
 class InternalError(TransientError):
@@ -79,6 +90,8 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     """Ask the provider once. Never raises: whatever goes wrong is an outcome."""
     images: list[vision.Receipt] = []
     try:
+        if claim.scopes:
+            call.book_further = partial(_book_further, claim)
         provider = serving.provider(by.provider, by.base_url)
         request = Kind(claim.kind).read(claim.request)
         if isinstance(request, EmbeddingRequest):
@@ -95,6 +108,13 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     except BaseException as error:
         log.exception("attempt.broke", job_id=claim.job_id, error=type(error).__name__)
         return broken(error)
+
+
+def _book_further(claim: Claim, number: int) -> float:
+    try:
+        return jobs.default().book_further(claim, number)
+    except Unavailable:
+        return PAUSE_S
 
 
 def broken(error: BaseException) -> Postponed:
@@ -115,8 +135,27 @@ def _complete(provider: Provider, model: str, request: ChatRequest, call: Call) 
     try:
         return provider.complete(model, request, call)
     except ReasoningExhausted as error:
-        if not request.retry_exhausted or error.usage is None:
+        more = _with_more(provider.name, model, request, error.usage)
+        if more is None or error.usage is None:
             raise
-        spent = error.usage
-    again = provider.complete(model, request.with_more(spent.completion_tokens), call)
+        first, spent = error, error.usage
+    call.await_room()
+    try:
+        again = provider.complete(model, more, call)
+    except ReasoningExhausted as error:
+        raise ReasoningExhausted(error.message, usage=spent + error.usage if error.usage else spent) from error
+    except (BadRequest, ContextTooLong) as error:
+        # The larger budget is more than this model takes: what the first call came to still holds.
+        raise first from error
     return replace(again, usage=spent + again.usage if again.usage else spent)
+
+
+def _with_more(provider: str, model: str, request: ChatRequest, spent: Usage | None) -> ChatRequest | None:
+    """The request with a larger budget, up to what the catalogue says of the model; None where there is none."""
+    if not request.retry_exhausted or spent is None:
+        return None
+    known = catalog.known_to(provider, model)
+    rooms = (known.most_tokens, known.context and known.context - spent.prompt_tokens) if known else ()
+    most = min((room for room in rooms if room is not None), default=None)
+    more = request.with_more(spent.completion_tokens, most)
+    return more if (more.max_tokens or 0) > spent.completion_tokens else None

@@ -12,6 +12,7 @@ from tasks.domain.provider_errors import (
     Unreachable,
 )
 from tasks.domain.quota import scope
+from tasks.domain.result import Usage
 from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store.claim import Claim
@@ -20,7 +21,8 @@ from tasks.store.rate import CallOver, Ended
 
 def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOver:
     """What this attempt is charged. Without its call it counts as sent once, just now."""
-    sends, sent_s = (1, None) if call is None else (call.sends, _sent_s(claim, call))
+    # Further requests that were booked one by one count already.
+    sends, sent_s = (1, None) if call is None else (max(0, call.sends - call.booked), _sent_s(claim, call))
     match outcome:
         case Completed(completion=answer):
             used = answer.usage
@@ -36,9 +38,10 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
             return CallOver(
                 claim=claim,
                 ended=Ended.REFUSED,
-                sends=sends,
+                # Providers do not count what they refuse; what was sent before it they do.
+                sends=max(0, sends - 1),
                 sent_s=sent_s,
-                tokens=0,
+                tokens=0 if call is None or call.sends <= 1 else None,
                 limit=limit(claim, by, error),
                 hold_s=hold_s(error),
             )
@@ -46,8 +49,17 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
             return CallOver(claim=claim, ended=Ended.FAILED, sends=max(0, sends - 1), sent_s=sent_s, tokens=0)
         case Postponed(error=ProviderOverloaded()):
             return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=0)
+        case Refused(error=ReasoningExhausted(usage=Usage() as used)):
+            return CallOver(
+                claim=claim,
+                ended=Ended.ANSWERED,
+                sends=sends,
+                sent_s=sent_s,
+                tokens=used.total_tokens,
+                answer_tokens=used.completion_tokens,
+            )
         case Refused(error=error):
-            # An HTTP error takes no tokens; an answer that is none, or only thoughts, may have.
+            # An HTTP error takes no tokens; an answer that is none, or thoughts that were not counted, may have.
             tokens = None if isinstance(error, InvalidResponse | ReasoningExhausted) else 0
             return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=tokens)
         case _:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from tasks import intake, publish, questions, quotas, routing, settings
 from tasks.domain import estimate
@@ -49,7 +52,7 @@ def _written(asked: Submission, route: Route) -> tuple[Submission, dict[str, str
     request = asked.request.to_json()
     # Estimated once: what an image costs does not depend on where it is.
     tokens = estimate.prompt_tokens(request)
-    further = _check_size(route, tokens, int(request.get("max_tokens") or 0))
+    further = _check_size(route, request, tokens)
     if intake.has_images(asked):
         asked = intake.take_in(asked)
         request = asked.request.to_json()
@@ -87,15 +90,21 @@ def _replayed(asked: Submission) -> Job | None:
     return jobs.default().find(job_id, asked.owner) if job_id else None
 
 
-def _check_size(route: Route, prompt_tokens: int, most_tokens: int) -> list[Place]:
+def _check_size(route: Route, request: Mapping[str, Any], prompt_tokens: int) -> list[Place]:
     """The further places that it is not too large for. Raises InvalidRequest when it is for the first."""
     if not quotas.default():
         return [_place(one) for one in route.further]
-    quotas.check(route.provider, route.model, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
+    check = partial(
+        quotas.check,
+        prompt="input" if "input" in request else "messages",
+        prompt_tokens=prompt_tokens,
+        most_tokens=int(request.get("max_tokens") or 0),
+    )
+    check(route.provider, route.model)
     found = []
     for one in route.further:
         with suppress(InvalidRequest):
-            quotas.check(one.provider, one.model, prompt_tokens=prompt_tokens, most_tokens=most_tokens)
+            check(one.provider, one.model)
             found.append(_place(one))
     return found
 

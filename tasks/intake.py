@@ -19,6 +19,9 @@ from tasks.store import capacity, media
 
 #: More would not fit any model's context, and each has to be fetched, decoded and kept.
 MOST_IMAGES = 16
+#: An image is kept for so long beyond the time of fetching until all of its job are there: a job that is refused for
+#: another image leaves none behind.
+WHILE_TAKEN_IN_S = 120.0
 
 
 def has_images(asked: Submission) -> bool:
@@ -37,14 +40,16 @@ def take_in(asked: Submission) -> Submission:
     if len(images) > MOST_IMAGES:
         raise InvalidRequest(f"at most {MOST_IMAGES} images in a job", field="messages")
     ends_at = time.monotonic() + settings.get().image_fetch_s
-    keep_s = asked.expires_in_s + settings.get().job_ttl_s
     kept: dict[str, tuple[str, list[int]]] = {}
     for place, url in _places(request):
         if url not in kept:
             try:
-                kept[url] = _kept(_bytes(url, ends_at), keep_s)
+                kept[url] = _kept(_bytes(url, ends_at))
             except (UnreadableImage, NotFetched) as error:
                 raise InvalidRequest(str(error), field=f"{place}.image_url.url") from error
+    media.default().prolong(
+        (reference for reference, _ in kept.values()), for_s=asked.expires_in_s + settings.get().job_ttl_s
+    )
     receipts = tuple({"in": kept[image.url][1], "out": None} for image in images)
     stored = request.with_images(lambda image: replace(image, url=kept[image.url][0]))
     return replace(asked, request=stored, images=receipts)
@@ -64,10 +69,11 @@ def _bytes(url: str, ends_at: float) -> bytes:
     return fetcher().fetch(url, ends_at=ends_at)
 
 
-def _kept(data: bytes, keep_s: float) -> tuple[str, list[int]]:
+def _kept(data: bytes) -> tuple[str, list[int]]:
     found = reading.read(data)
     capacity.default().reserve(len(data))
-    return media.default().keep(data, for_s=keep_s), [found.width, found.height, len(data)]
+    for_s = settings.get().image_fetch_s + WHILE_TAKEN_IN_S
+    return media.default().keep(data, for_s=for_s), [found.width, found.height, len(data)]
 
 
 @cache

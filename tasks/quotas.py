@@ -57,8 +57,11 @@ def policy(here: Settings) -> str:
     return json.dumps({**in_ms, "scopes": {name: asdict(quota) for name, quota in found.items()}})
 
 
-def check(provider: str, model: str, *, prompt_tokens: int, most_tokens: int) -> None:
-    """Raise InvalidRequest for a request that is larger than a whole minute's tokens: it could never be sent."""
+def check(provider: str, model: str, *, prompt: str, prompt_tokens: int, most_tokens: int) -> None:
+    """Raise InvalidRequest for a request that is larger than a whole minute's tokens: it could never be sent.
+
+    `prompt` is the field that the prompt is in.
+    """
     limited = default()
     for name in (scope(provider), scope(provider, model)):
         quota = limited.get(name)
@@ -66,7 +69,7 @@ def check(provider: str, model: str, *, prompt_tokens: int, most_tokens: int) ->
             raise InvalidRequest(
                 f"about {prompt_tokens} tokens of prompt and {most_tokens} of answer are more than the {quota.tpm} "
                 f"tokens per minute of {name}",
-                field="max_tokens" if prompt_tokens <= quota.tpm and most_tokens else "messages",
+                field="max_tokens" if prompt_tokens <= quota.tpm and most_tokens else prompt,
             )
 
 

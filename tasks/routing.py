@@ -44,7 +44,7 @@ def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Rout
     """Decide. Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or
     Unavailable when nobody who serves it is up."""
     choice = _Choice(needs)
-    places = choice.hosted(model)
+    places = [] if mode is Mode.GPU else choice.hosted(model)
     hosted = places[0] if places else None
     if mode is Mode.API:
         return hosted or choice.nobody(model, mode)

@@ -44,6 +44,19 @@ def test_auto_waits_for_an_engine_that_is_soon_ready(
     assert queue(Mode.AUTO) == expected
 
 
+def test_what_a_hosted_model_cannot_do_is_no_matter_where_it_may_not_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hosted default takes no images; the engine's model does, and is only not there."""
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    with pytest.raises(Unavailable):
+        routing.route(Mode.GPU, "default", fleet.default(), Needs(vision=True))
+    gpu_worker("broken", model="tiny-vl")
+    with pytest.raises(Unavailable):
+        routing.route(Mode.GPU, "default", fleet.default(), Needs(vision=True))
+    gpu_worker(model="tiny-chat")
+    with pytest.raises(InvalidRequest, match="tiny-chat"):
+        routing.route(Mode.GPU, "default", fleet.default(), Needs(vision=True))
+
+
 def test_auto_waits_in_the_gpu_queue_when_the_engine_vanished_and_nobody_else_is_there() -> None:
     with pytest.raises(Unavailable):
         queue(Mode.AUTO)

@@ -13,7 +13,9 @@ from tasks.domain.provider_errors import (
     EngineLost,
     ProviderOverloaded,
     RateLimited,
+    ReasoningExhausted,
 )
+from tasks.domain.result import Usage
 from tasks.process import DRAIN, LOST
 from tasks.serving import Serving
 from tasks.store import due, jobs
@@ -114,6 +116,18 @@ def test_an_operator_can_lift_a_hold() -> None:
 @pytest.mark.parametrize(("hint_s", "held_s"), [(None, 60), (0, 0), (1800, 1800), (86_400, 3600)])
 def test_a_hold_is_as_long_as_the_provider_asks_up_to_the_cap(hint_s: float | None, held_s: float) -> None:
     assert charges.hold_s(RateLimited("slow down", retry_after_s=hint_s)) == held_s
+
+
+def test_limits_are_charged_what_was_let_through_before_a_refusal_and_what_thoughts_took() -> None:
+    got = claim(submit())
+    call = attempt.new_call(got)
+    for sends, counted in ((0, 0), (1, 0), (4, 3)):
+        call.sends = sends
+        assert charges.of(got, BY, Postponed(error=RateLimited("slow down")), call).sends == counted
+    thoughts = ReasoningExhausted("no answer", usage=Usage(prompt_tokens=3, completion_tokens=40, total_tokens=43))
+    over = charges.of(got, BY, Refused(error=thoughts), call)
+    assert (over.tokens, over.answer_tokens, over.sends) == (43, 40, 4)
+    assert charges.of(got, BY, Refused(error=ReasoningExhausted("no answer")), call).tokens is None
 
 
 def test_a_refusal_for_one_model_lets_other_models_pass() -> None:

@@ -113,9 +113,10 @@ class ChatRequest:
     use_reasoning: bool | None = None
     retry_exhausted: bool | None = None
 
-    def with_more(self, spent: int) -> ChatRequest:
-        """The same with a larger budget than the one that ran out after `spent` tokens."""
-        return replace(self, max_tokens=MORE * (self.max_tokens or spent))
+    def with_more(self, spent: int, most: int | None = None) -> ChatRequest:
+        """The same with a larger budget than the one that ran out after `spent` tokens, `most` at the most."""
+        more = MORE * (self.max_tokens or spent)
+        return replace(self, max_tokens=more if most is None else min(more, most))
 
     def images(self) -> tuple[Image, ...]:
         """All images, in order."""

@@ -6,14 +6,18 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut
+from tasks.domain.provider_errors import ProviderTimeout
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 
 DEADLINE = "deadline"
+#: How often a call that pauses looks whether it was cut.
+CUT_LOOK_S = 0.1
 
 
 class Call:
@@ -30,8 +34,31 @@ class Call:
         #: How often the request was sent, and not before when at last (monotonic): what a provider's limits count.
         self.sends = 0
         self.sent_at: float | None = None
+        #: Books room for a further request in the provider's limits, by its number: seconds until it may be sent.
+        self.book_further: Callable[[int], float] | None = None
+        #: How many further requests have room of their own.
+        self.booked = 0
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+
+    def await_room(self) -> None:
+        """Before each request but the first: wait until the provider's limits have room for it.
+
+        Raises CallCut at once when cut, ProviderTimeout when overdue.
+        """
+        if self.book_further is None:
+            return
+        while (wait_s := self.book_further(self.booked + 2)) > 0:
+            self.pause(until=time.monotonic() + wait_s)
+        self.booked += 1
+
+    def pause(self, *, until: float) -> None:
+        """Wait until that moment (monotonic). Raises CallCut at once when cut, ProviderTimeout when overdue."""
+        while (left_s := until - time.monotonic()) > 0:
+            self.raise_if_cut()
+            if self.overdue():
+                raise ProviderTimeout("no answer within the call's time")
+            time.sleep(min(left_s, CUT_LOOK_S))
 
     def remaining_s(self) -> float:
         """Seconds left of the call's total time; negative when over."""

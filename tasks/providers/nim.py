@@ -8,7 +8,7 @@ from typing import Unpack
 from urllib.parse import urljoin, urlsplit
 
 from tasks.catalog import Model
-from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded, ProviderTimeout
+from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion
 from tasks.providers.assets import Assets
@@ -20,8 +20,8 @@ from tasks.providers.transport import Answer
 POLL_HOLD_S = 30
 #: An inline image's base64 must be shorter, by NVIDIA's samples.
 INLINE_BELOW = 180_000
-#: The pause between two status requests, should the host not hold them, and how often it looks for a cut.
-POLL_PAUSE_S, CUT_LOOK_S = 0.5, 0.1
+#: The pause between two status requests, should the host not hold them.
+POLL_PAUSE_S = 0.5
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -75,7 +75,7 @@ class NIM(OpenAICompatible):
             headers = {**self.headers(call), "NVCF-POLL-SECONDS": str(poll_hold_s(call))}
             answer = self._transport.send("GET", url, headers=headers, body=None, call=call)
             if answer.status == 202:
-                pause(call, until=asked_at + POLL_PAUSE_S)
+                call.pause(until=asked_at + POLL_PAUSE_S)
         if answer.status == 404:
             raise ProviderOverloaded("nim has lost the queued request")
         return answer
@@ -105,15 +105,6 @@ def request_id(answer: Answer) -> str:
 def poll_hold_s(call: Call) -> int:
     """Whole seconds that the next status request may be held: never beyond the call's time."""
     return max(1, min(POLL_HOLD_S, int(call.remaining_s())))
-
-
-def pause(call: Call, *, until: float) -> None:
-    """Wait until that moment (monotonic). Raises CallCut at once when cut, ProviderTimeout when overdue."""
-    while (left_s := until - time.monotonic()) > 0:
-        call.raise_if_cut()
-        if call.overdue():
-            raise ProviderTimeout("no answer within the call's time")
-        time.sleep(min(left_s, CUT_LOOK_S))
 
 
 def is_nvidias(url: str) -> bool:

@@ -75,8 +75,11 @@ class OpenAICompatible:
 
     def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:
         """Turn texts into vectors; many of them in several calls, one after another, within `call`'s one time."""
-        bodies, vectors = [], []
+        bodies: list[dict[str, Any]] = []
+        vectors = []
         for run in embeddings.split(request.input, self._embedding_batch):
+            if bodies:
+                call.await_room()
             answer = self._answered("/embeddings", self.embedding_payload(model, run, request), call)
             with self.reading():
                 bodies.append(self._body(answer, model))

@@ -167,6 +167,14 @@ class Jobs:
             return Taken(waiters=let_go(answer[1:]))
         return Taken(claim=claimed(job_id, answer[1:], asked_at=asked_at) if answer[0] == "claimed" else None)
 
+    def book_further(self, claim: Claim, number: int) -> float:
+        """Book room for the call's further request of this number: the seconds until it may be sent, and 0 for now.
+
+        Asked again after so long, it may have been put off.
+        """
+        args = [self.policy, claim.call_id, number, *claim.scopes]
+        return int(self.scripts.call("book_further", [], args)) / 1000
+
     def call_over(self, over: CallOver) -> Waiters:
         """Say what a call that quotas count came to. Said twice, the second time counts nothing."""
         return let_go(self.scripts.call("call_over", [], [self.policy, *over.args()]))

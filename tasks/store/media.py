@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
@@ -26,6 +27,14 @@ class Media:
         digest = hashlib.sha256(data).hexdigest()
         self._scripts.call("keep_media", [keys.media(digest)], [data, int(for_s) + 1])
         return SCHEME + digest
+
+    def prolong(self, references: Iterable[str], *, for_s: float) -> None:
+        """Keep what is stored for so many seconds at least."""
+        pipe = self._redis.pipeline(transaction=False)
+        for reference in references:
+            pipe.expire(keys.media(reference.removeprefix(SCHEME)), int(for_s) + 1, gt=True)
+        with renamed():
+            pipe.execute()
 
     def find(self, reference: str) -> bytes | None:
         """The image of a reference; None when it is gone."""

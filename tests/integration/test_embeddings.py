@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.service import Service
+from tests.support.verdict import wait_for_all
 
 MODEL = "sandbox/echo"
 
@@ -39,3 +42,20 @@ def test_texts_come_back_as_vectors(service: Service) -> None:
 def test_bad_input_names_its_field(service: Service, body: dict[str, object], field: str) -> None:
     answer = service.http.post(f"{service.url}/jobs", json={"kind": "embedding"} | body, timeout=5)
     assert (answer.status_code, list(answer.json()["errors"])) == (422, [field])
+
+
+def test_a_list_of_more_calls_than_a_minute_allows_keeps_to_the_limit(tmp_path: Path) -> None:
+    """Twelve calls where five are let through in a window, and other jobs beside them."""
+    limits = {"TANDEM_LIMIT_WINDOW_S": "2", "TANDEM_SANDBOX_RPM": "5", "TANDEM_EMBEDDING_BATCH": "2"}
+    with Service(tmp_path, workers=2, concurrency=8, env=limits) as service:
+        service.tell_sandbox(rpm=5, window_s=2)
+        body = {"model": MODEL, "input": [f"text {n}" for n in range(24)], "cache": "off"}
+        answer = service.http.post(f"{service.url}/jobs", json=body, timeout=5)
+        assert answer.status_code == 202, answer.text
+        chats = [service.submit(f"chat {n}") for n in range(6)]
+        wait_for_all(service, [answer.json()["id"], *chats], within_s=40)
+        job = service.job(answer.json()["id"])
+        seen = service.http.get(f"{service.sandbox_root}/control/counts", timeout=5).json()
+    assert (job["status"], len(job["result"]["embeddings"]), len(job["attempts"])) == ("completed", 24, 1)
+    assert seen["violations"] == 0
+    assert seen["answered"] == 18

@@ -86,6 +86,7 @@ class Books:
         """A call in flight is over, having been sent so often, first at `sent_s` (None: nobody knows)."""
         begun_s = self.begun.pop(call)
         self.days[self._day(begun_s)] -= sends == 0
+        self.days[self._day()] += max(0, sends - 1)
         self.arrived += [self.clock_s if sent_s is None else sent_s][:sends] + [self.clock_s] * (sends - 1)
 
     def pass_time(self, seconds: float) -> None:

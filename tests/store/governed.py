@@ -122,7 +122,7 @@ class Governed(Lifecycle):
         is_refused = over.ended is Ended.REFUSED
         if ours:
             sent_s = None if over.sent_s is None else self.books.begun[claim.call_id] + over.sent_s
-            self.books.end(claim.call_id, sends=0 if is_refused else over.sends, sent_s=sent_s)
+            self.books.end(claim.call_id, sends=over.sends, sent_s=sent_s)
         waiters = self.jobs.call_over(over)
         if is_refused:
             self.hold()
@@ -140,7 +140,7 @@ class Governed(Lifecycle):
                 assert 1 <= after[limit].number("learned") <= min(known, most), "nothing was learned"
                 self.books.refused_s = self.clock_s
             if ours and limit == LIMIT:
-                took = 0 if is_refused or over.sends == 0 else over.tokens
+                took = 0 if over.sends == 0 else over.tokens
                 booked = before[limit].spent.get(claim.call_id, 0)
                 assert after[limit].spent.get(claim.call_id, 0) == (booked if took is None else took), "other tokens"
         self.send(self.let_go(waiters.messages))
@@ -156,7 +156,9 @@ class Governed(Lifecycle):
                 return CallOver(claim=claim, ended=Ended.ANSWERED, sends=max(1, sends), sent_s=sent_s, tokens=tokens,
                                 answer_tokens=min(5, tokens or 0))  # fmt: skip
             case {"limit": str(limit)}:
-                return CallOver(claim=claim, ended=Ended.REFUSED, sent_s=sent_s, tokens=0, limit=limit, hold_s=HOLD_S)
+                sends = max(0, sends - 1)
+                return CallOver(claim=claim, ended=Ended.REFUSED, sends=sends, sent_s=sent_s, tokens=0, limit=limit,
+                                hold_s=HOLD_S)  # fmt: skip
             case _:
                 return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s, tokens=tokens)
 

@@ -57,6 +57,12 @@ class House:
         return [message.job_id for message in self.due.let_go()]
 
 
+def valkey_ms(valkey: Valkey) -> int:
+    """The time that the scripts see."""
+    seconds, micros = valkey.client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
 def over(claim: Claim, ended: Ended = Ended.ANSWERED, **said: Any) -> CallOver:
     return CallOver(claim=claim, ended=ended, sent_s=0.0, **said)
 
@@ -166,6 +172,43 @@ def test_a_call_that_was_sent_twice_counts_twice(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_a_day_counts_what_was_sent_twice_twice(valkey: Valkey) -> None:
+    house = House(valkey, window_s=86_400, upstream={"rpd": 3})
+    house.jobs.call_over(over(house.claim(house.accept()), sends=3))
+    assert house.take(house.accept()).claim is None
+
+
+def test_further_requests_of_a_call_are_booked_ahead_and_nobody_overtakes_them(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 2, "rpd": 4})
+    claim = house.claim(house.accept())
+    assert house.jobs.book_further(claim, 2) == 0
+    wait_s = house.jobs.book_further(claim, 3)
+    assert 0 < wait_s <= WINDOW_S + 0.03
+    other = house.accept()
+    assert house.take(other).claim is None
+    until(lambda: house.jobs.book_further(claim, 3) == 0, within_s=2)
+    assert valkey.client.zscore(keys.requests(PROVIDER), f"{claim.call_id}.further3")
+    assert valkey.client.hget(keys.limit(PROVIDER), "day_used") == "3", "asked for again, and counted once"
+    let_go = [message.job_id for message in house.jobs.call_over(over(claim)).messages]
+    assert (let_go or until(house.let_go, within_s=2)) == [other]
+
+
+def test_a_further_request_waits_for_the_end_of_a_hold(valkey: Valkey) -> None:
+    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    claim, refused = house.claim(house.accept()), house.claim(house.accept())
+    assert house.jobs.book_further(claim, 2) == 0
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=5))
+    assert 4 < house.jobs.book_further(claim, 3) <= 5
+
+
+def test_what_was_let_through_before_a_refusal_counts(valkey: Valkey) -> None:
+    """A long list of texts goes up in several calls: three were answered, the fourth was refused."""
+    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    claim = house.claim(house.accept())
+    house.jobs.call_over(over(claim, Ended.REFUSED, sends=3, limit=PROVIDER, hold_s=0.0))
+    assert valkey.client.zcard(keys.requests(PROVIDER)) == 3
+
+
 def test_a_lost_workers_call_is_closed_by_the_sweep(valkey: Valkey) -> None:
     house = House(valkey, upstream={"calls": 1})
     lost, waiting = house.accept(), house.accept()
@@ -201,7 +244,7 @@ def test_a_refusal_holds_everybody_and_one_goes_first(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 10})
     through, refused = house.claim(house.accept()), house.claim(house.accept())
     house.jobs.call_over(over(through))
-    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.3))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.3))
     waiting = [house.accept() for _ in range(3)]
     for job_id in waiting:
         assert house.take(job_id).claim is None
@@ -215,7 +258,9 @@ def test_who_was_refused_lines_up_behind_those_who_wait(valkey: Valkey, limits: 
     """Else a job that is refused each time would be the first after each hold, and keep all others waiting for ever."""
     house = House(valkey, **limits)
     refused, waiting = house.claim(house.accept()), house.accept()
-    house.jobs.call_over(over(refused, Ended.REFUSED, limit=PROVIDER, hold_s=0.1))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.1))
+    # Within one millisecond they have no order.
+    until(lambda: valkey_ms(valkey) > int(house.field(waiting, "created_at") or 0), within_s=1)
     house.jobs.put_back(refused, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=0.1)
     assert house.take(waiting).claim is None
     assert until(house.let_go, within_s=2) == [waiting]

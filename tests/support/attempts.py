@@ -16,6 +16,7 @@ from tests.conftest import forget_caches
 
 BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
 FURTHER = Serving(queue="api.openrouter", provider="openrouter", target="m:free", base_url=BY.base_url)
+HELLO = ChatRequest(messages=(Message(role="user", content="hi"),))
 ANSWER = Completion(
     result=ChatResult(content="Paris ✓", finish_reason="stop"),
     usage=Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5),
@@ -30,9 +31,8 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_caches()
 
 
-def submit() -> str:
-    request = ChatRequest(messages=(Message(role="user", content="hi"),))
-    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model="default", request=request, expires_in_s=120)
+def submit(request: ChatRequest = HELLO, model: str = "default") -> str:
+    asked = Submission(owner="o", kind=Kind.CHAT, mode=Mode.API, model=model, request=request, expires_in_s=120)
     return dispatch.submit(asked)[0].id
 
 

@@ -70,6 +70,18 @@ def test_the_same_image_is_kept_once_and_for_the_longest_job(client: FlaskClient
     assert week_s + 49_990 <= left_s <= week_s + 50_002
 
 
+def test_a_job_that_is_refused_for_one_image_leaves_no_other_behind(client: FlaskClient, valkey: Valkey) -> None:
+    answer = post(client, data_url(plain()), "data:image/png;base64,AAAA")
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["messages.0.content.2.image_url.url"])
+    assert all(valkey.client.ttl(key) < 200 for key in valkey.client.keys("tandem:media:*"))
+    # What another job has stored stays for as long as that one needs it.
+    assert post(client, data_url(plain())).status_code == 202
+    [key] = valkey.client.keys("tandem:media:*")
+    kept_s = valkey.client.ttl(key)
+    assert post(client, data_url(plain()), "data:image/png;base64,AAAA").status_code == 422
+    assert valkey.client.ttl(key) >= kept_s - 5 > 10_000
+
+
 def test_no_message_carries_an_image(client: FlaskClient, valkey: Valkey) -> None:
     post(client, data_url(noise((80, 80))))
     [message] = valkey.client.lrange("api", 0, -1)

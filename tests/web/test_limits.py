@@ -72,6 +72,12 @@ def test_more_than_a_minutes_tokens_is_refused(make_client: MakeClient, body: di
     assert client.post("/jobs", json={"prompt": "hi", "max_tokens": 900}).status_code == 202
 
 
+def test_too_many_texts_to_embed_are_refused_by_their_own_field(make_client: MakeClient) -> None:
+    client = make_client(TANDEM_SANDBOX_TPM="500")
+    answer = client.post("/jobs", json={"model": "sandbox/echo", "input": ["word " * 200] * 5})
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["input"])
+
+
 def test_a_key_is_asked_for(make_client: MakeClient) -> None:
     assert make_client(TANDEM_API_KEYS="ann:one").get("/limits").status_code == 401
 

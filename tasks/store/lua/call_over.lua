@@ -2,7 +2,7 @@
 -- with rate
 -- A call that quotas counted is over: count what it really was, learn from a refusal, and let others go.
 --   KEYS  (none: all are named by the scopes)
---   ARGV  policy, call (id.fence), begun_at (ms), sent_ms after that (-1 = not known), sends (0 = never sent),
+--   ARGV  policy, call (id.fence), begun_at (ms), sent_ms after that (-1 = not known), sends that count (0 = none),
 --         tokens taken (-1 = not known), of them in the answer (0 = not known), how (answered|refused|failed),
 --         hold_ms (how long a refusal holds everybody), the limit it holds, then the scopes
 --   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, …}: messages to be sent
@@ -11,9 +11,7 @@ local how, hold_until, held = ARGV[8], now + tonumber(ARGV[9]), ARGV[10]
 local names = {unpack(ARGV, 11)}
 local refused, answer = how == "refused", tonumber(ARGV[7])
 local estimated = tonumber(redis.call("HGET", job_key(call:match("^(.*)%.")), "prompt_tokens") or 0)
--- Providers do not count what they refuse.
-local sends = refused and 0 or tonumber(ARGV[5])
-local was_ours = over(policy, names, call, now, begun_at, tonumber(ARGV[4]), sends, tonumber(ARGV[6]))
+local was_ours = over(policy, names, call, now, begun_at, tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))
 if refused then hold(held, hold_until) end
 local again, send = -1, {}
 for _, name in ipairs(names) do

@@ -137,6 +137,7 @@ local function over(policy, names, call, now, begun_at, sent_ms, sends, tokens)
           redis.call("ZADD", requests_key(name), arrived + policy.window + SPARE, call)
         end
         for n = 2, sends do redis.call("ZADD", requests_key(name), now + policy.window + SPARE, call .. "." .. n) end
+        if sends > 1 then count_day(policy, name, now, sends - 1) end
       end
       local booked = tonumber(redis.call("HGET", spent_key(name), call) or 0)
       if booked > 0 or (tokens > 0 and policy.scopes[name] and policy.scopes[name].tpm > 0) then
