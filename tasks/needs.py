@@ -20,6 +20,8 @@ class Needs:
 
     ability: str = "chat"
     vision: bool = False
+    tools: bool = False
+    form: bool = False
     use_reasoning: bool | None = None
     max_tokens: int = 0
     characters: int = 0
@@ -43,6 +45,8 @@ class Needs:
         """What a chat needs."""
         return cls(
             vision=bool(request.images()),
+            tools=bool(request.tools),
+            form=(request.response_format or {}).get("type", "text") != "text",
             use_reasoning=request.use_reasoning,
             max_tokens=request.max_tokens or 0,
             characters=sum(_characters(message.content) for message in request.messages),
@@ -62,6 +66,9 @@ class Needs:
         found = [
             (not model.can(ability), "model", f"does not do {self.ability}"),
             (self.vision and not model.can("vision"), "model", "takes no images"),
+            # A base model only continues a text: /completions would be sent neither.
+            (self.tools and model.completions, "tools", "calls no tools"),
+            (self.form and model.completions, "response_format", "keeps to no form"),
             (self.use_reasoning is True and not model.can("reasoning"), "use_reasoning", "does not reason"),
             (self.use_reasoning is False and model.reasoning is Switch.ALWAYS, "use_reasoning", "always reasons"),
             (

@@ -21,6 +21,10 @@ class StrictParser(FlaskParser):
     def load_querystring(self, req: Request, schema: Any) -> Any:
         """The query, by a schema. Comes before the body where both are declared, in this order."""
         g.query_is_judged = True
+        for name, values in req.args.lists():
+            if len(values) > 1:
+                # Of `?mode=api&mode=gpu` the first would count, and a prompt meant to stay in the house would leave it.
+                raise InvalidRequest(f"the parameter {name!r} is given more than once", field=name)
         return super().load_querystring(req, schema)
 
     def load_json(self, req: Request, _schema: Any) -> Any:

@@ -18,7 +18,8 @@ from tasks.domain.quota import Quota
 from tasks.store import keys
 from tests.store.elsewhere import LIMIT, LIMITS, MODEL_LIMIT
 
-WINDOW_S, ARRIVAL_S, GRANT_S, LONGEST_S = 60.0, 1.0, 15.0, 100.0
+#: So long that a machine which stands still for a while makes no difference.
+WINDOW_S, ARRIVAL_S, GRANT_S, LONGEST_S = 600.0, 10.0, 150.0, 1000.0
 DAY_S = 1440 * WINDOW_S
 #: How long a call may be in flight without a word.
 FLIGHT_S = LONGEST_S + WINDOW_S

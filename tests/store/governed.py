@@ -23,8 +23,10 @@ from tests.store.elsewhere import BREAKER, LIMIT, LIMITS, Circuit
 from tests.store.lifecycle import Lifecycle
 from tests.store.model import Seen
 
+#: Longer than a window and a grant.
+SOME_S = 700.0
 #: No sum of these is a window, a grant, or the longest call.
-TIMES = st.sampled_from([25.0, 70.0, 70.0, 1001.0, DAY_S])
+TIMES = st.sampled_from([250.0, SOME_S, SOME_S, 10_010.0, DAY_S])
 #: How calls go, in turn: how often they are sent, when (at once, just before the answer, unknown), and their tokens.
 MANNERS: list[tuple[int, str, int | None]] = [
     (1, "at once", 40), (1, "unknown", None), (0, "at once", None), (2, "late", 10), (1, "late", 0),
@@ -170,7 +172,7 @@ class Governed(Lifecycle):
         super().some_time_passes()
         if self.is_ending:
             is_day_over = self.books.today() + QUOTAS[LIMIT].calls >= QUOTAS[LIMIT].rpd
-            self.time_passes(DAY_S if is_day_over else 70.0)
+            self.time_passes(DAY_S if is_day_over else SOME_S)
 
     is_ending = False
 
@@ -181,6 +183,6 @@ class Governed(Lifecycle):
         self.time_passes(DAY_S)
         self.is_ending = True
         super().teardown()
-        self.time_passes(FLIGHT_S + 70.0)
+        self.time_passes(FLIGHT_S + SOME_S)
         self.due.let_go()
         self.books.check_empty()

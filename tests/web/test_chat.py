@@ -89,6 +89,8 @@ def test_the_mode_is_said_in_the_query(client: FlaskClient) -> None:
     assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
     wrong = client.post("/chat?mode=cloud", json={"message": "hi"})
     assert (wrong.status_code, list(wrong.get_json()["errors"])) == (422, ["mode"])
+    torn = client.post("/chat?mode=api&mode=gpu", json={"message": "hi"})
+    assert (torn.status_code, list(torn.get_json()["errors"])) == (422, ["mode"])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -129,3 +130,17 @@ def test_a_preference_that_makes_no_sense_is_ignored(client: FlaskClient) -> Non
 def _complete_the_next(valkey: Valkey) -> None:
     (job_id,) = until(lambda: valkey.client.zrange("tandem:owner:public:jobs", 0, -1), within_s=10)
     worker.complete(str(job_id))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+    ],
+)
+def test_what_a_base_model_cannot_be_told_is_refused(client: FlaskClient, more: dict[str, Any]) -> None:
+    body = {"model": "bigcode/starcoder2-15b", "prompt": "def f("}
+    answer = client.post("/jobs", json=body | more)
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, list(more))
+    assert client.post("/jobs", json=body | {"response_format": {"type": "text"}}).status_code == 202
