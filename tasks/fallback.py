@@ -8,6 +8,7 @@ from tasks.attempt import Completed, InternalError, Outcome, Postponed, Refused
 from tasks.domain.provider_errors import (
     AccessDenied,
     AuthenticationFailed,
+    EmptyAnswer,
     EngineAway,
     EngineLost,
     InvalidResponse,
@@ -41,10 +42,10 @@ class Departure:
 def told(outcome: Outcome) -> Told | None:
     """What the circuit of this place is told; None for what says more of the request, or of us.
 
-    Thoughts without an answer are an answer: the model is there.
+    Thoughts without an answer, and an answer without content, are answers: the model is there.
     """
     match outcome:
-        case Completed() | Refused(error=ReasoningExhausted()):
+        case Completed() | Refused(error=ReasoningExhausted() | EmptyAnswer()):
             return Told.ANSWERED
         case Refused(error=InvalidResponse()):
             return Told.FAILED

@@ -141,6 +141,13 @@ class Settings(BaseSettings):
         of_models(text)
         return text
 
+    @field_validator("guessed_limits")
+    @classmethod
+    def _are_providers(cls, names: str) -> str:
+        if unknown := set(words(names)) - {"nim", "openrouter", "sandbox", "none"}:
+            raise ValueError(f"there is no provider {min(unknown)}")
+        return names
+
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, keys: SecretStr) -> SecretStr:

@@ -13,6 +13,7 @@ from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
     ContextTooLong,
+    EmptyAnswer,
     EngineAway,
     EngineLost,
     ImageUnfit,
@@ -142,7 +143,14 @@ def test_which_failures_open_a_circuit(error: TransientError, opens: bool) -> No
     assert (reason is not None and reason.reason == "circuit_open") == opens
 
 
-@pytest.mark.parametrize(("error", "closes"), [(ReasoningExhausted("thoughts"), True), (BadRequest("no"), False)])
+CLOSING = [
+    (ReasoningExhausted("thoughts"), True),
+    (EmptyAnswer("nothing"), True),
+    (BadRequest("no"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "closes"), CLOSING)
 def test_a_model_that_thought_has_answered_and_a_refusal_tells_nothing(error: PermanentError, closes: bool) -> None:
     fail_so_often(ProviderOverloaded("busy"), 4)
     after(Refused(error=error))

@@ -28,6 +28,7 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
     ("an unknown format", {"LOG_FORMAT": "xml"}, "'console' or 'json'"),
     ("a key without owner", {"TANDEM_API_KEYS": f"ann:one,{SECRET}"}, "entry 2 is not owner:key"),
     ("an open quote", {"TANDEM_VLLM_ARGS": "--quantization='awq"}, "No closing quotation"),
+    ("a provider that is none", {"TANDEM_GUESSED_LIMITS": "nim,openai"}, "there is no provider openai"),
     ("no address", {"NVIDIA_BASE_URL": f"{SECRET}.example/v1"}, "http://"),
     ("no web address", {"OPENROUTER_BASE_URL": "ftp://files.example/v1"}, "http://"),
 ]
@@ -53,6 +54,7 @@ GOOD = [
     ("LOG_LEVEL", "warning"),
     ("TANDEM_EXPIRES_IN_S", "604800"),
     ("LOG_FORMAT", "JSON"),
+    ("TANDEM_GUESSED_LIMITS", "none"),
     ("TANDEM_API_KEYS", "ann:one,ann:two,"),
     ("NVIDIA_BASE_URL", "https://nim.example:8443/v1"),
     ("TANDEM_VLLM_ARGS", "--hf-overrides '{\"a\": 1}'"),

@@ -142,6 +142,10 @@ class InvalidResponse(PermanentError):
     code = "invalid_response"
 
 
+class EmptyAnswer(InvalidResponse):
+    """An answer in good order that says nothing: it speaks of the prompt and the model, not of the provider's state."""
+
+
 class ReasoningExhausted(PermanentError):
     """The token budget ran out while the model was still thinking; there is no answer, but `usage` was spent."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
-    InvalidResponse,
+    EmptyAnswer,
     ProviderOverloaded,
     ReasoningExhausted,
 )
@@ -84,7 +84,7 @@ def without_thoughts(content: str) -> tuple[str, str | None]:
 
 
 def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
-    """Raise ReasoningExhausted or InvalidResponse for a result that says nothing. An empty text says something,
+    """Raise ReasoningExhausted or EmptyAnswer for a result that says nothing. An empty text says something,
     unless it is where the tokens ran out while thinking."""
     if result.tool_calls or (result.content and not result.content.isspace()):
         return
@@ -94,7 +94,11 @@ def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
             "the token budget ran out while the model was still thinking; raise max_tokens", usage=usage
         )
     if result.content is None:
-        raise InvalidResponse("the provider sent an answer without content")
+        raise EmptyAnswer("the provider sent an answer without content")
+
+
+#: More tokens than any call takes; Redis could not add up larger numbers for long.
+MOST_TOKENS = 2**40
 
 
 def usage_of(said: Any) -> Usage | None:
@@ -116,4 +120,4 @@ def usage_of(said: Any) -> Usage | None:
 
 def _count(said: Any, name: str) -> int | None:
     value = said.get(name) if isinstance(said, dict) else None
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= MOST_TOKENS else None

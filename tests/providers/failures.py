@@ -110,7 +110,7 @@ FAILURES: dict[str, Failure] = {
     "no-finish": broken("the provider broke the answer off"),
     "abort": broken("the provider broke the answer off"),
     "filter": permanent(errors.BadRequest, "bad_request", "the provider's content filter stopped the answer"),
-    "null-content": permanent(errors.InvalidResponse, "invalid_response",
+    "null-content": permanent(errors.EmptyAnswer, "invalid_response",
                               "the provider sent an answer without content"),
     "exhausted": permanent(errors.ReasoningExhausted, "reasoning_exhausted",
                            "the token budget ran out while the model was still thinking; raise max_tokens"),
