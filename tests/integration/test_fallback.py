@@ -198,7 +198,8 @@ def test_jobs_whose_gpu_worker_is_gone_go_to_the_api_and_those_of_the_gpu_stay(t
         jobs = [ended(service, job_id, within_s=30) for job_id in auto]
         assert {job["status"] for job in jobs} == {"completed"}
         assert {trail(job)[-1][:2] for job in jobs} == {("api", "nim")}
-        at_home = [[step for step in trail(job) if step[0] == "gpu"] for job in jobs]
+        # On a busy machine the engine may have been found silent before the last of them were submitted.
+        at_home = [[step for step in trail(job) if step[0] == "gpu"] for job in jobs if trail(job)[0][0] == "gpu"]
         assert {steps[-1][-2:] for steps in at_home} == {("passed_over", "no_engine")}
         assert {service.job(job_id)["status"] for job_id in kept} == {"pending"}
         assert asked(service, kept) == [], "a prompt left the house"
