@@ -15,7 +15,7 @@ from tasks.schemas.parts import ImagePartSchema, TextPartSchema
 from tasks.schemas.tools import NamedToolSchema
 from web import errors
 from web.schemas import chat
-from web.schemas.batch import BatchSubmissionSchema, LastJobSchema
+from web.schemas.batch_options import BatchSubmissionSchema, LastJobSchema
 from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.problem import ProblemSchema
 

@@ -13,7 +13,7 @@ from tasks.batches import door
 from tasks.domain.batch import InvalidItem
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
-from web.schemas.batch import ItemListSchema, ItemsSchema, Page, item_shown
+from web.schemas.batch_items import ItemListSchema, ItemsSchema, Page, item_shown
 
 blp = Blueprint("batch items", __name__, url_prefix="/batches", description="The items of a batch")
 

@@ -20,7 +20,9 @@ from web.auth import auth, owner
 from web.blueprint import Blueprint, described
 from web.idempotency import REPLAYED
 from web.resources.jobs import nothing
-from web.schemas.batch import EXAMPLE, BatchesSchema, BatchListSchema, BatchOptionsSchema, BatchSchema, Page
+from web.schemas.batch import BatchSchema
+from web.schemas.batch_items import BatchesSchema, BatchListSchema, Page
+from web.schemas.batch_options import EXAMPLE, BatchOptionsSchema
 
 blp = Blueprint("batches", __name__, url_prefix="/batches", description="Batches: many jobs submitted together")
 

@@ -19,7 +19,7 @@ from web import idempotency
 from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
 from web.lines import Lines
-from web.schemas.batch import Page
+from web.schemas.batch_items import Page
 from web.schemas.v1_batch import BatchCreationSchema, Told, V1BatchesSchema, V1BatchListSchema, V1BatchSchema
 
 blp = OpenAIBlueprint("v1 batches", __name__, url_prefix="/v1/batches", description="Batches, as OpenAI's API has them")

@@ -1,0 +1,78 @@
+"""The items of a batch, as a client asks for them and sees them; and pages of batches and items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from tasks.domain.batch import BatchStatus
+from tasks.domain.job import Job, Status
+from tasks.schemas.fields import Text
+from web.schemas.batch import BatchSchema, shown
+from web.schemas.job import JobSchema
+from web.schemas.job import shown as job_shown
+
+
+class BatchesSchema(Schema):
+    """Which batches, and how many at once."""
+
+    status = fields.Enum(BatchStatus, by_value=Text, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
+    after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some batches or items, and whether there are more."""
+
+    found: Sequence[Any]
+    has_more: bool
+
+
+class BatchListSchema(Schema):
+    """A page of batches, newest first."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(BatchSchema), required=True)
+    has_more = fields.Boolean(required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """A page of batches."""
+        return {"object": "list", "data": [shown(batch) for batch in obj.found], "has_more": obj.has_more}
+
+
+class ItemsSchema(Schema):
+    """Which items, and how many at once."""
+
+    status = fields.Enum(Status, by_value=Text, load_default=None)
+    limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
+    after = fields.Integer(
+        load_default=0, validate=validate.Range(0), metadata={"description": "Start behind the item of this line."}
+    )
+
+
+class ItemSchema(JobSchema):
+    """A job that is an item of a batch."""
+
+    custom_id = fields.String(required=True)
+    line = fields.Integer(required=True)
+
+
+class ItemListSchema(Schema):
+    """A page of items, in the order of their lines."""
+
+    object = fields.String(required=True, metadata={"const": "list"})
+    data = fields.List(fields.Nested(ItemSchema), required=True)
+    has_more = fields.Boolean(required=True)
+
+    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
+        """A page of items."""
+        return {"object": "list", "data": [item_shown(*one) for one in obj.found], "has_more": obj.has_more}
+
+
+def item_shown(custom_id: str, job: Job) -> dict[str, Any]:
+    """An item as a client sees it."""
+    return {"custom_id": custom_id, "line": int(job.id.rpartition("-")[2]), **job_shown(job)}
