@@ -93,6 +93,7 @@ def test_a_mixed_batch_is_counted_exactly_under_faults(tmp_path: Path) -> None:
         check(service, batch_id, MIXED, mixture.expected(MIXED))
 
 
+@pytest.mark.timeout(800)
 def test_a_hundred_batches_close_once_each_under_random_kills(tmp_path: Path) -> None:
     size, waves, at_once = 300, 10, 10
     with Service(tmp_path, workers=3, env=mixture.NO_CIRCUIT) as service:
