@@ -99,7 +99,7 @@ class Batches:
         if word == "busy":
             raise BatchBusy(f"the batch is {rest[0]}: a round begins when the one before is over")
         if word == "nothing":
-            raise InvalidRequest("every item has its answer")
+            raise InvalidRequest("there is no item to run again")
         return messages(rest)
 
     def pause(self, batch_id: str, *, paused: bool) -> list[Message]:

@@ -204,6 +204,8 @@ def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
     assert house.field("status") == "failed"
     assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
     assert house.counts() == {"cancelled": 2}
+    with pytest.raises(InvalidRequest):
+        house.batches.retry(BATCH)
 
 
 def test_the_job_over_the_results_is_waited_for(house: House) -> None:

@@ -10,6 +10,8 @@ if not b.status then return {"gone"} end
 if b.status ~= "completed" and b.status ~= "failed" and b.status ~= "cancelled" and b.status ~= "expired" then
   return {"busy", b.status}
 end
+-- A batch that was rejected has no items.
+if b.error_code == "invalid_items" then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
 redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms))
 redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "is_expired", "cancelling_at", "last_job", "last_error",
