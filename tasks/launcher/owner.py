@@ -23,6 +23,8 @@ MARK = "SUPERVISED_FOR_TANDEM"
 NAME = "SUPERVISOR_PROCESS_NAME"
 #: What a supervisor left alone may take to stop everything in order, and what its orphans may take.
 IN_ORDER_S, ORPHANS_S, STORE_S, KILL_S = 20.0, 4.0, 3.0, 2.0
+#: Helpers of a process that has just ended (multiprocessing's server of children) end by themselves within this.
+HELPERS_S = 0.5
 
 
 @contextmanager
@@ -75,6 +77,7 @@ def end(data: Path) -> None:
 
 def kill(data: Path) -> list[str]:
     """Kill what is left of `data`; returns the names. Looks again, as a parent may just have had a child."""
+    psutil.wait_procs(list(find(data)), timeout=HELPERS_S)
     names: list[str] = []
     ends_at = time.monotonic() + KILL_S
     while (left := find(data)) and time.monotonic() < ends_at:
