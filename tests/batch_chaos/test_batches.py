@@ -28,24 +28,28 @@ def submit(service: Service, items: Any) -> str:
     return str(answer.json()["id"])
 
 
-def check(service: Service, batch_id: str, count: int, expected: dict[str, int]) -> dict[str, Any]:
-    """The counts are exact, every valid item ended once, and the job over the results is one, and saw all of them."""
+def check(service: Service, batch_id: str, count: int, expected: dict[str, int]) -> list[str]:
+    """Its counts are exact, every valid item has ended, and one job saw all results. Returns the ids of its items."""
     found = batch.get(service, batch_id)
     assert (found["status"], found["counts"]) == ("completed", expected)
     valid = count - expected["invalid"]
     settled = service.valkey.client.zrange(f"tandem:batch:{batch_id}:settled", 0, -1)
     assert len(settled) == valid
-    verdict = judge(service, [item_id(batch_id, int(str(line))) for line in settled])
-    print(verdict)
-    assert verdict.is_clean()
-    assert verdict.by_status == {name: n for name, n in expected.items() if n and name != "invalid"}
     assert found["on_complete"]["job_id"] == last_id(batch_id, 1)
     assert found["on_complete"]["status"] == "completed"
     assert f"{expected['completed']} of {valid}" in found["on_complete"]["result"]["content"]
     answered = batch.read(service, batch_id, "results")
     assert len({line["custom_id"] for line in answered}) == len(answered) == expected["completed"]
     assert len(batch.read(service, batch_id, "errors")) == expected["failed"] + expected["invalid"]
-    return found
+    return [item_id(batch_id, int(str(line))) for line in settled]
+
+
+def check_items(service: Service, ids: list[str], expected: dict[str, int], batches: int = 1) -> None:
+    """Each item ended once, and as it should."""
+    verdict = judge(service, ids)
+    print(verdict)
+    assert verdict.is_clean()
+    assert verdict.by_status == {name: n * batches for name, n in expected.items() if n and name != "invalid"}
 
 
 def kill_workers(service: Service) -> None:
@@ -58,7 +62,7 @@ def test_a_mixed_batch_is_counted_exactly(tmp_path: Path) -> None:
     with Service(tmp_path, env=mixture.NO_CIRCUIT) as service:
         batch_id = submit(service, mixture.items(MIXED))
         batch.ended(service, batch_id, within_s=180)
-        check(service, batch_id, MIXED, mixture.expected(MIXED))
+        check_items(service, check(service, batch_id, MIXED, mixture.expected(MIXED)), mixture.expected(MIXED))
 
 
 def test_a_mixed_batch_is_counted_exactly_under_faults(tmp_path: Path) -> None:
@@ -90,14 +94,14 @@ def test_a_mixed_batch_is_counted_exactly_under_faults(tmp_path: Path) -> None:
         until(lambda: settled() >= int(redis.hget(key, "valid") or 0), within_s=120, every_s=0.001)
         kill_workers(service)
         batch.ended(service, batch_id, within_s=60)
-        check(service, batch_id, MIXED, mixture.expected(MIXED))
+        check_items(service, check(service, batch_id, MIXED, mixture.expected(MIXED)), mixture.expected(MIXED))
 
 
 @pytest.mark.timeout(800)
 def test_a_hundred_batches_close_once_each_under_random_kills(tmp_path: Path) -> None:
     size, waves, at_once = 300, 10, 10
     with Service(tmp_path, workers=3, env=mixture.NO_CIRCUIT) as service:
-        closed = 0
+        closed, items = 0, list[str]()
         with Nemesis(kill_a_worker(service), every_s=(3, 6)) as nemesis:
             for wave in range(waves):
                 ids = [submit(service, mixture.items(size)) for _ in range(at_once)]
@@ -106,8 +110,9 @@ def test_a_hundred_batches_close_once_each_under_random_kills(tmp_path: Path) ->
                 closed += len(ids)
                 print(f"wave {wave}: {closed} closed, {nemesis.strikes} kills")
                 for batch_id in ids:
-                    check(service, batch_id, size, mixture.expected(size))
+                    items += check(service, batch_id, size, mixture.expected(size))
         assert closed == waves * at_once
+        check_items(service, items, mixture.expected(size), closed)
         assert nemesis.strikes >= 20
         held = {str(key).split(":")[3] for key in service.valkey.client.keys("tandem:batch:*:*")}
         assert held <= {"settled", "invalid"}, "chunks, names or shards are left"
