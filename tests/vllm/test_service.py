@@ -73,7 +73,7 @@ def processing(service: Service, ids: list[str]) -> int:
 
 @pytest.mark.parametrize("mode", ["auto", "gpu"])
 def test_the_engine_answers_through_rest_and_celery(service: Service, mode: str) -> None:
-    answer = service.post(QUESTION, mode=mode, temperature=0, headers={"Prefer": "wait=30"})
+    answer = service.post(QUESTION, mode=mode, temperature=0, cache="off", headers={"Prefer": "wait=30"})
     job = answer.json()
     assert answer.status_code == 200
     assert job["result"]["content"] == ANSWER
@@ -82,7 +82,7 @@ def test_the_engine_answers_through_rest_and_celery(service: Service, mode: str)
 
 
 def test_a_named_model_is_served_and_the_api_queue_too(service: Service) -> None:
-    named = service.post(QUESTION, model="tiny-chat", temperature=0, headers={"Prefer": "wait=30"}).json()
+    named = service.post(QUESTION, model="tiny-chat", temperature=0, cache="off", headers={"Prefer": "wait=30"}).json()
     hosted = service.post(QUESTION, mode="api", headers={"Prefer": "wait=30"}).json()
     assert named["result"]["content"] == ANSWER
     assert hosted["result"]["content"].startswith("[simulated] ")
@@ -90,7 +90,7 @@ def test_a_named_model_is_served_and_the_api_queue_too(service: Service) -> None
 
 
 def test_a_full_load_is_answered_exactly(service: Service) -> None:
-    ids = [service.submit(QUESTION, mode="gpu", temperature=0) for _ in range(200)]
+    ids = [service.submit(QUESTION, mode="gpu", temperature=0, cache="off") for _ in range(200)]
     wait_for_all(service, ids, within_s=60)
     assert {service.job(job_id)["result"]["content"] for job_id in ids} == {ANSWER}
 

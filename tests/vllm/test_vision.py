@@ -48,8 +48,9 @@ def is_ready(service: Service) -> bool:
 
 
 def answered(service: Service, *urls: str, **more: Any) -> dict[str, Any]:
-    """A job that the engine answered, asked at temperature 0."""
-    body = {"messages": asking(*urls, text=QUESTION), "mode": "gpu", "temperature": 0, "max_tokens": 16} | more
+    """A job that the engine answered, and not the cache, asked at temperature 0."""
+    asked = {"messages": asking(*urls, text=QUESTION), "mode": "gpu"}
+    body = asked | {"temperature": 0, "max_tokens": 16, "cache": "off"} | more
     answer = service.http.post(f"{service.url}/jobs", json=body, headers={"Prefer": "wait=60"}, timeout=70)
     assert answer.status_code == 200, answer.text
     job = dict(answer.json())
