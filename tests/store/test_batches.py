@@ -195,7 +195,7 @@ def test_a_step_whose_worker_died_is_lined_up_again_and_the_old_hand_writes_noth
 
 def test_only_items_that_nobody_claimed_are_their_shards(house: House) -> None:
     ids = house.begun(3)
-    hand.claim(house.jobs, ids[0], "w")
+    assert hand.claim(house.jobs, ids[0], "w").priority == 9
     house.settle(ids[1])
     assert house.work.unclaimed(ids) == [(ids[2], 0)]
     assert not house.redis.zscore(keys.DUE, ids[2]), "a watcher beside its shard's"
