@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from tasks import charges, fallback, learning, process, publish, settings
+from tasks import charges, fallback, in_flight, learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.job import Status
@@ -67,7 +67,7 @@ def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
             return patiently(lambda: _expire(jobs, claim))
         case Postponed(error=error):
             return patiently(lambda: _postpone(jobs, claim, by, error, outcome))
-        case Cut(why=process.DRAIN):
+        case Cut(why=in_flight.DRAIN):
             return release(jobs, claim)
         case Cut():
             return False
