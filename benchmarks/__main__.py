@@ -7,7 +7,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batch, batch_50k, cache_hit, engine, governor, idle_latency, inflight, recovery, submit
+from benchmarks import (
+    batch,
+    batch_50k,
+    batch_engine,
+    cache_hit,
+    engine,
+    governor,
+    idle_latency,
+    inflight,
+    prefix,
+    recovery,
+    submit,
+)
 from benchmarks.figure import Figure, Skipped
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
@@ -21,6 +33,8 @@ FIGURES: dict[str, Callable[[Path], Figure]] = {
     "batch_50k": batch_50k.measure,
     "cache_hit": cache_hit.measure,
     "engine": engine.measure,
+    "batch_engine": batch_engine.measure,
+    "prefix": prefix.measure,
 }
 
 

@@ -58,11 +58,7 @@ def _ours(service: Service) -> float:
     def run() -> None:
         items = ({"custom_id": str(n), "prompt": prompt, "model": MODEL} for n, prompt in enumerate(PROMPTS))
         batch_id = batch.submit(service, items)
-        until(
-            lambda: service.valkey.client.hget(f"tandem:batch:{batch_id}", "status") == "completed",
-            within_s=PATIENCE_S,
-            every_s=LOOK_S,
-        )
+        batch.completed(service, batch_id, within_s=PATIENCE_S, every_s=LOOK_S)
 
     return _timed(service, run)
 

@@ -83,7 +83,7 @@ Outcome = Completed | Refused | Postponed | Expired | Cut
 def new_call(claim: Claim) -> Call:
     """The handle of this attempt's call; its time ends with the job's deadline at the latest."""
     timeout_s = min(settings.get().call_timeout_s, claim.left_s)
-    return Call(request_id=f"{claim.job_id}.{claim.n}", timeout_s=timeout_s)
+    return Call(request_id=f"{claim.job_id}.{claim.n}", timeout_s=timeout_s, priority=claim.priority)
 
 
 def run(claim: Claim, by: Serving, call: Call) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.batches import chord
+from tasks.batches import beginning, composition
 from tasks.domain.batch import item_pages
 from tasks.providers.base import Call
 from tasks.store import batch_work
@@ -18,8 +18,6 @@ def run(step: Step, handle: Call) -> bool:
     for chunk, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
         handle.raise_if_cut()
         if chunk >= plan.expanded:
-            store.reset_items(batch_id, chunk, ids)
-    messages = store.begin(batch_id, accept=True, stop_after=plan.options["stop_after"])
-    if messages:
-        chord.publish_batch(batch_id, messages)
+            store.reset_items(batch_id, chunk, ids, composition.loads(store.unanswered(ids)))
+    beginning.begin(batch_id, plan, handle)
     return True

@@ -1,15 +1,13 @@
-"""The first step of a batch: reads its lines, writes its items and shards, and lets them go."""
+"""The first step of a batch: reads its lines, writes its items, and lets them go."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from itertools import groupby
 
 import structlog
 
 from tasks import dispatch, publish, questions, routing
-from tasks.batches import chord, door, openai_lines, reading
+from tasks.batches import beginning, composition, door, openai_lines, reading
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
@@ -18,7 +16,7 @@ from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
 from tasks.store import batch_work, capacity, fleet
-from tasks.store.batch_work import NewItem, NewShard, Plan
+from tasks.store.batch_work import NewItem, Plan
 from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
 
@@ -44,17 +42,15 @@ def run(step: Step, handle: Call) -> bool:
             _expand(step.batch_id, plan, chunk)
     except Nobody:
         return False
-    return _begin(step, plan)
+    return _begin(step, plan, handle)
 
 
-def _begin(step: Step, plan: Plan) -> bool:
+def _begin(step: Step, plan: Plan, handle: Call) -> bool:
     store, batch_id = batch_work.default(), step.batch_id
     now = store.plan(batch_id) or plan
     accept = plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
-    messages = store.begin(batch_id, accept=accept, stop_after=plan.options["stop_after"])
-    if messages:
-        chord.publish_batch(batch_id, messages)
-    elif not accept:
+    beginning.begin(batch_id, plan, handle, accept=accept)
+    if not accept:
         for ids in item_pages(batch_id, plan.lines, AT_ONCE):
             store.erase_items(ids)
     return True
@@ -75,7 +71,8 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     invalid = [one for one in read if isinstance(one, InvalidItem)]
     items = [one for one in read if not isinstance(one, InvalidItem)]
     capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
-    doubled = store.expand(batch_id, chunk, items, _shards(chunk, items), invalid)
+    loads = composition.loads((item.n, item.fields) for item in items)
+    doubled = store.expand(batch_id, chunk, items, loads, invalid)
     if doubled:
         names = {item.n: item.custom_id for item in items}
         store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
@@ -119,16 +116,3 @@ def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: P
         message=publish.encode(first) if question else "",
         question=question,
     )
-
-
-def _shards(chunk: int, items: Sequence[NewItem]) -> list[NewShard]:
-    """Items that go to the same place, and wait for it alike, are carried together."""
-    alike = sorted(items, key=_place)
-    groups = [(dict(place), [item.n for item in group]) for place, group in groupby(alike, key=_place)]
-    return [
-        NewShard(name=f"{chunk}-{nth}", place=place, numbers=numbers) for nth, (place, numbers) in enumerate(groups)
-    ]
-
-
-def _place(item: NewItem) -> list[tuple[str, str]]:
-    return [(name, item.fields[name]) for name in ("queue", "target", "patience") if name in item.fields]

@@ -18,7 +18,7 @@ from tasks.store import batches, capacity, durability, steps
 from tasks.store.batches import NewBatch
 from tasks.store.message import Message
 
-#: Lines of one chunk, and bytes after which it is full with fewer. A shard carries a chunk at the most.
+#: Lines of one chunk, and bytes after which it is full with fewer: what one script writes when they are read.
 CHUNK_LINES, CHUNK_BYTES = 100, 1_000_000
 
 

@@ -30,6 +30,8 @@ def arguments(config: EngineConfig, port: int) -> list[str]:
         *(sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(CPU_NICE if config.device == CPU else 0)),
         *(str(config.executable.absolute()), "serve", config.model),
         *("--max-num-seqs", str(config.max_num_seqs)),
+        # Items of batches let single jobs overtake them; without it the engine ignores their word for that.
+        *("--scheduling-policy", "priority"),
         *(["--runner", "pooling"] if config.embeds else []),
         *cpu,
         *config.extra_args,

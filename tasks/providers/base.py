@@ -24,11 +24,12 @@ class Call:
     """One running model call, and the handle by which another thread ends it at once.
 
     `request_id` is sent upstream as X-Request-Id. `timeout_s` is the total time the call may take, connecting
-    included; a watcher calls `cut(DEADLINE)` when `overdue()`.
+    included; a watcher calls `cut(DEADLINE)` when `overdue()`. `priority`: the lower goes first, in an engine of ours.
     """
 
-    def __init__(self, *, request_id: str, timeout_s: float) -> None:
+    def __init__(self, *, request_id: str, timeout_s: float, priority: int = 0) -> None:
         self.request_id = request_id
+        self.priority = priority
         self.ends_at = time.monotonic() + timeout_s
         self.why_cut: str | None = None
         #: How often the request was sent, and not before when at last (monotonic): what a provider's limits count.

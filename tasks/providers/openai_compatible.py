@@ -105,9 +105,13 @@ class OpenAICompatible:
         """What is asked of some of the texts, as JSON values."""
         return {"model": model, "encoding_format": "float", **request.to_json(), "input": list(texts)}
 
+    def ranked(self, payload: dict[str, Any], call: Call) -> dict[str, Any]:
+        """The payload with the call's priority, at a provider that knows such a thing."""
+        return payload
+
     def _answered(self, path: str, payload: dict[str, Any], call: Call) -> Answer:
         """The answer, if it has status 200."""
-        answer = self.ask(path, json.dumps(payload).encode(), call)
+        answer = self.ask(path, json.dumps(self.ranked(payload, call)).encode(), call)
         if answer.status != 200:
             model = str(payload["model"])
             self._note(answer, model, call)

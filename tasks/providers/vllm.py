@@ -50,6 +50,10 @@ class VLLM(OpenAICompatible):
         """An answer that is not whole is a dying engine's."""
         return whole()
 
+    def ranked(self, payload: dict[str, Any], call: Call) -> dict[str, Any]:
+        """What waits in the engine waits by its priority (--scheduling-policy priority), the lower the sooner."""
+        return payload | {"priority": call.priority} if call.priority else payload
+
     def embedding_payload(self, model: str, texts: Sequence[str], request: EmbeddingRequest) -> dict[str, Any]:
         """vLLM's own words for a text that is too long; its models have no two sides of a search."""
         said = super().embedding_payload(model, texts, request)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
 from tasks import settings
+from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem
 from tasks.domain.job import Priority
 from tasks.store import connection, keys, steps
@@ -33,6 +34,33 @@ class NewItem:
     question: Question | None = None
 
 
+class Weighed(NamedTuple):
+    """An item before it is in a shard: the number of its line, its tokens as estimated, and how its request begins
+    (tasks.domain.prefix)."""
+
+    n: int
+    tokens: int
+    prefix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Items of one chunk that go to the same place, as a shard says it."""
+
+    place: Mapping[str, str]
+    items: Sequence[Weighed]
+
+    def text(self) -> str:
+        """As it is kept until all lines have been read: some 20 bytes for a short item, 50 for a long one."""
+        return json.dumps([self.place, self.items], separators=(",", ":"))
+
+    @classmethod
+    def read(cls, text: str) -> Load:
+        """The inverse of `text`."""
+        place, items = json.loads(text)
+        return cls(place=place, items=[Weighed(*item) for item in items])
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewShard:
     """A run of items that one message carries. `place` is where they go: {queue, target, and patience of those that go
@@ -43,6 +71,8 @@ class NewShard:
     numbers: Sequence[int]
 
 
+#: The fields of an item's record that its shard depends on, as the script `unanswered` has them.
+WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
 PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options"]
 
@@ -100,7 +130,7 @@ class BatchWork:
         batch_id: str,
         chunk: int,
         items: Iterable[NewItem],
-        shards: Iterable[NewShard],
+        loads: Iterable[Load],
         invalid: Iterable[InvalidItem],
     ) -> list[int] | None:
         """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
@@ -110,11 +140,10 @@ class BatchWork:
             pairs = [part for pair in fields.items() for part in pair]
             shared = item.question.keys() if item.question else ["", ""]
             flat += [item.id, item.custom_id, item.n, *shared, item.message, len(pairs), *pairs]
-        carriers = [{**s.place, "name": s.name, "request": json.dumps({"numbers": list(s.numbers)})} for s in shards]
-        args = [batch_id, chunk, steps.KEEP_S * 1000, int(Priority.BATCH), json.dumps(carriers)]
+        args = [batch_id, chunk, int(Priority.BATCH), json.dumps([load.text() for load in loads])]
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
-        names.append(keys.chunk(batch_id, chunk))
+        names += [keys.chunk(batch_id, chunk), keys.loads(batch_id)]
         answer = self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])
         return None if answer[0] == "gone" else [int(n) for n in answer[1:]]
 
@@ -122,6 +151,26 @@ class BatchWork:
         """Keep what is wrong with items that are counted as invalid already."""
         with renamed():
             self._redis.rpush(keys.invalid_items(batch_id), *(json.dumps(vars(one)) for one in invalid))
+
+    def loads(self, batch_id: str) -> Iterator[Load]:
+        """What the shards are composed of, in the order of chunks; nothing once the batch has begun."""
+        start = 0
+        while found := self._loads(batch_id, start):
+            yield from map(Load.read, found)
+            start += len(found)
+
+    def _loads(self, batch_id: str, start: int) -> list[str]:
+        with renamed():
+            return cast(list[str], self._redis.lrange(keys.loads(batch_id), start, start + steps.AT_ONCE - 1))
+
+    def add_shards(self, batch_id: str, first: int, shards: Iterable[NewShard]) -> None:
+        """Add shards behind the `first` that are there; those that are known change nothing."""
+        flat: list[Any] = []
+        for one in shards:
+            request = json.dumps({"numbers": list(one.numbers)})
+            flat += [one.name, one.place["queue"], one.place["target"], request, one.place.get("patience", "")]
+        args = [batch_id, first, steps.KEEP_S * 1000, int(Priority.BATCH), *flat]
+        self._scripts.call("add_shards", [keys.batch(batch_id), keys.shards(batch_id)], args)
 
     def begin(self, batch_id: str, *, accept: bool, stop_after: float | None) -> list[Message]:
         """Let the shards of a batch go, or end it as not valid. Returns the messages to send."""
@@ -156,16 +205,26 @@ class BatchWork:
         """End those of some items that are not over; how many."""
         return int(self._scripts.call("end_items", [], [status, why, self._ttl_s, *ids]))
 
-    def reset_items(self, batch_id: str, chunk: int, ids: Sequence[str]) -> int:
+    def unanswered(self, ids: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+        """Those of some items that ended without an answer: (line, what of the record their shards depend on)."""
+        answer = self._scripts.call("unanswered", [], [prefix.LENGTHS[-1], *ids])
+        rows = [answer[i : i + 1 + len(WEIGHED)] for i in range(0, len(answer), 1 + len(WEIGHED))]
+        named = [(int(line), dict(zip(WEIGHED, values, strict=True))) for line, *values in rows]
+        return [
+            (line, {name: value for name, value in fields.items() if name != "patience" or value})
+            for line, fields in named
+        ]
+
+    def reset_items(self, batch_id: str, chunk: int, ids: Sequence[str], loads: Iterable[Load]) -> int:
         """Put those of a chunk's items back that ended without an answer; how many."""
-        args = [batch_id, chunk, steps.KEEP_S * 1000, int(Priority.BATCH), *ids]
-        return int(self._scripts.call("reset_items", [keys.batch(batch_id)], args))
+        args = [batch_id, chunk, json.dumps([load.text() for load in loads]), *ids]
+        return int(self._scripts.call("reset_items", [keys.batch(batch_id), keys.loads(batch_id)], args))
 
     def erase(self, batch_id: str) -> None:
         """Erase the record of a batch whose items are gone."""
         with renamed():
             self._redis.delete(keys.invalid_items(batch_id), keys.settled_items(batch_id), keys.item_names(batch_id))
-            self._redis.delete(keys.batch(batch_id))
+            self._redis.delete(keys.loads(batch_id), keys.batch(batch_id))
 
     def unclaimed(self, ids: Sequence[str]) -> list[tuple[str, int]]:
         """Those of some items that their shard has still to run, each with its epoch."""

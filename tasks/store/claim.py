@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.domain.job import Priority
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taker:
@@ -51,6 +53,7 @@ class Claim:
     request: Mapping[str, Any]
     places: int = 0
     is_probe: bool = False
+    priority: int = Priority.INTERACTIVE
     scopes: tuple[str, ...] = ()
     claimed_ms: int = 0
     asked_at: float = 0.0
@@ -81,6 +84,7 @@ def claimed(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Claim:
         request=json.loads(answer[11]),
         places=int(answer[15]),
         is_probe=bool(answer[16]),
+        priority=int(answer[17]),
         scopes=tuple(answer[12].split()),
         claimed_ms=int(answer[13]),
         asked_at=asked_at,

@@ -187,6 +187,16 @@ def invalid_items(batch_id: str) -> str:
     return f"{batch(batch_id)}:invalid"
 
 
+def loads(batch_id: str) -> str:
+    """List: what is known of items that are in no shard yet, as JSON, a chunk's for one place at a time."""
+    return f"{batch(batch_id)}:loads"
+
+
+def shards(batch_id: str) -> str:
+    """List: names of the shards that carry a batch's items."""
+    return f"{batch(batch_id)}:shards"
+
+
 def settled_items(batch_id: str) -> str:
     """Sorted set: numbers of the items that have ended, by when (µs)."""
     return f"{batch(batch_id)}:settled"

@@ -50,3 +50,11 @@ def test_extra_arguments_cannot_override_what_supervision_rests_on() -> None:
     assert last("--port") == "23456"
     assert last("--shutdown-timeout") == "30"
     assert last("--max-num-seqs") == "8"
+
+
+def test_the_engine_knows_priorities_unless_its_operator_wants_none() -> None:
+    named = "--scheduling-policy"
+    line = arguments(make(), 23456)
+    assert line[line.index(named) + 1] == "priority"
+    own = arguments(make(extra_args=(named, "fcfs")), 23456)
+    assert own[len(own) - own[::-1].index(named)] == "fcfs"

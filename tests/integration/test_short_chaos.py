@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
+from itertools import groupby
 from pathlib import Path
 
 from celery import Celery
 
+from tasks.store import keys, steps
 from tests.chaos.deadly import DeadlyUpstream
+from tests.support import batch
 from tests.support.nemesis import Nemesis, kill_a_worker, restart_redis, submit_for
 from tests.support.polling import until
 from tests.support.service import Service
@@ -79,3 +83,34 @@ def test_a_second_sigterm_changes_nothing(tmp_path: Path) -> None:
         until(lambda: service.workers[0].exits, within_s=8)
         assert service.workers[0].exits == [0]
         assert judge(service, ids).by_status == {"completed": 8}, "the grace was not given"
+
+
+def test_a_batch_whose_reader_is_killed_is_composed_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Killed while it reads lines and again where it writes shards: each item is in one shard, with its like."""
+    rules, count = [f"You are clerk {name}. " * 30 for name in "ABCDE"], 3000
+    lines = (
+        {
+            "custom_id": str(n),
+            "messages": [{"role": "system", "content": rules[n % 5]}, {"role": "user", "content": "?"}],
+        }
+        for n in range(count)
+    )
+    with Service(tmp_path, workers=1) as service:
+        batch_id = batch.submit(service, lines, defaults={"model": "sandbox/slow-30000ms"})
+        redis, record, shards = service.valkey.client, keys.batch(batch_id), keys.shards(batch_id)
+        until(lambda: 0 < int(redis.hget(record, "expanded") or 0) < count / 100, within_s=20, every_s=0.001)
+        service.workers[0].kill()
+        until(lambda: redis.llen(shards), within_s=30, every_s=0.0005)
+        service.workers[0].kill()
+        was_composed = redis.hget(record, "status") != "validating"
+        until(lambda: redis.hget(record, "status") == "in_progress", within_s=30)
+        print(f"killed {'behind' if was_composed else 'in'} the composition")
+        assert redis.exists(keys.loads(batch_id)) == 0
+        names = [keys.job(steps.step_id(batch_id, str(name))) for name in redis.lrange(shards, 0, -1)]
+        carried = [n for name in names for n in json.loads(str(redis.hget(name, "request")))["numbers"]]
+        assert sorted(carried) == list(range(1, count + 1))
+        assert [clerk for clerk, _ in groupby((n - 1) % 5 for n in carried)] == [0, 1, 2, 3, 4]
+        batch.act(service, batch_id, "cancel")
+        assert batch.ended(service, batch_id)["counts"]["cancelled"] == count
+        service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).raise_for_status()
+        until(lambda: not redis.keys(f"{record}*"), within_s=20)

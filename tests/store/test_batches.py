@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest
 from tasks.domain.job import Status
 from tasks.store import keys, places, steps
-from tasks.store.batch_work import BatchWork, NewItem, NewShard
+from tasks.store.batch_work import BatchWork, Load, NewItem, NewShard, Weighed
 from tasks.store.batches import Batches, NewBatch
 from tasks.store.claim import Taker
 from tasks.store.due import Due
@@ -57,7 +58,8 @@ class House:
         items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record) for n in lines]
         named = ["queue", "target", "patience"]
         place = {name: record[name] for name in named if name in record}
-        return self.work.expand(BATCH, chunk, items, [NewShard(name=f"{chunk}-0", place=place, numbers=lines)], [])
+        load = Load(place=place, items=[Weighed(n, 1, "") for n in lines])
+        return self.work.expand(BATCH, chunk, items, [load], [])
 
     def begun(self, total: int, **how: Any) -> list[str]:
         self.accept(total, **how)
@@ -65,7 +67,21 @@ class House:
         self.begin()
         return [item_id(BATCH, n) for n in range(1, total + 1)]
 
+    def compose(self) -> None:
+        """One shard of each load."""
+        number = int(self.field("round"))
+        shards = [
+            NewShard(name=f"{number}-{nth}", place=load.place, numbers=[one.n for one in load.items])
+            for nth, load in enumerate(self.work.loads(BATCH))
+        ]
+        self.work.add_shards(BATCH, 0, shards)
+
+    def shards(self) -> list[str]:
+        return cast(list[str], self.redis.lrange(keys.shards(BATCH), 0, -1))
+
     def begin(self, *, accept: bool = True, stop_after: float | None = None) -> list[str]:
+        if accept:
+            self.compose()
         return [one.job_id for one in self.work.begin(BATCH, accept=accept, stop_after=stop_after)]
 
     def claim(self, name: str) -> Step:
@@ -104,7 +120,21 @@ def test_a_chunk_is_written_once_however_often_it_is_read(house: House) -> None:
     assert house.expand(1, 2) == []
     assert house.redis.hget(keys.job(item_id(BATCH, 1)), "status") == "completed"
     assert house.field("invalid") == "0"
-    assert house.redis.lrange(f"{keys.batch(BATCH)}:shards", 0, -1) == ["0-0"]
+    assert [one.n for load in house.work.loads(BATCH) for one in load.items] == [1, 2]
+
+
+def test_shards_are_added_once_in_their_order_however_often_it_is_broken_off(house: House) -> None:
+    house.accept(4)
+    house.expand(1, 2, 3, 4)
+    shards = [NewShard(name=f"1-{nth}", place={"queue": "api", "target": ""}, numbers=[nth + 1]) for nth in range(4)]
+    house.work.add_shards(BATCH, 0, shards[:2])
+    house.work.add_shards(BATCH, 0, shards[:3])
+    house.work.add_shards(BATCH, 2, shards[2:])
+    assert house.shards() == ["1-0", "1-1", "1-2", "1-3"]
+    assert len(house.work.begin(BATCH, accept=True, stop_after=None)) == 4
+    house.work.add_shards(BATCH, 4, [NewShard(name="1-4", place={"queue": "api", "target": ""}, numbers=[1])])
+    assert house.shards() == ["1-0", "1-1", "1-2", "1-3"], "one was added behind the others' backs"
+    assert house.redis.exists(keys.loads(BATCH), keys.item_names(BATCH)) == 0
 
 
 def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
@@ -120,10 +150,10 @@ def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
 def test_begun_twice_it_has_begun_once(house: House) -> None:
     house.accept(2)
     house.expand(1, 2)
-    assert house.begin() == [steps.step_id(BATCH, "0-0")]
-    before = house.redis.hgetall(keys.job(steps.step_id(BATCH, "0-0")))
+    assert house.begin() == [steps.step_id(BATCH, "1-0")]
+    before = house.redis.hgetall(keys.job(steps.step_id(BATCH, "1-0")))
     assert house.begin() == []
-    assert house.redis.hgetall(keys.job(steps.step_id(BATCH, "0-0"))) == before
+    assert house.redis.hgetall(keys.job(steps.step_id(BATCH, "1-0"))) == before
 
 
 def test_the_last_item_makes_the_batch_due_and_not_before(house: House) -> None:
@@ -154,18 +184,18 @@ def test_an_end_while_the_last_step_looks_is_not_missed(house: House) -> None:
 
 def test_a_step_whose_worker_died_is_lined_up_again_and_the_old_hand_writes_nothing(house: House) -> None:
     house.begun(2)
-    step = house.claim("0-0")
+    step = house.claim("1-0")
     house.redis.hset(keys.SWEEP, mapping={"swept_at": house.redis.time()[0] * 1000 + 5000})
     house.redis.zadd(keys.DUE, {step.job_id: 1})
     assert [one.job_id for one in house.due.sweep()[1]] == [step.job_id]
     assert house.steps.done(step) is False
     assert house.steps.again(step) is None
-    assert house.claim("0-0").request == {"numbers": [1, 2]}
+    assert house.claim("1-0").request == {"numbers": [1, 2]}
 
 
 def test_only_items_that_nobody_claimed_are_their_shards(house: House) -> None:
     ids = house.begun(3)
-    hand.claim(house.jobs, ids[0], "w")
+    assert hand.claim(house.jobs, ids[0], "w").priority == 9
     house.settle(ids[1])
     assert house.work.unclaimed(ids) == [(ids[2], 0)]
     assert not house.redis.zscore(keys.DUE, ids[2]), "a watcher beside its shard's"
@@ -194,7 +224,7 @@ def test_a_batch_that_is_cancelled_while_it_is_read_never_begins(house: House) -
     assert house.work.conclude(BATCH, has_last=True) == ["cancel"]
     house.work.end_items([item_id(BATCH, 1), item_id(BATCH, 2)], status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=True) == ["ended", "cancelled"]
-    assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
+    assert house.redis.exists(keys.job(steps.step_id(BATCH, "1-0"))) == 0
 
 
 def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
@@ -202,7 +232,7 @@ def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
     house.expand(1, 2)
     assert house.begin(accept=False) == []
     assert house.field("status") == "failed"
-    assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
+    assert house.redis.exists(keys.job(steps.step_id(BATCH, "1-0"))) == 0
     assert house.counts() == {"cancelled": 2}
     with pytest.raises(InvalidRequest):
         house.batches.retry(BATCH)
@@ -230,10 +260,18 @@ def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
     house.work.end_items(ids, status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=False)[0] == "ended"
     assert [one.job_id for one in house.batches.retry(BATCH)] == [steps.step_id(BATCH, "retry-2")]
-    assert house.work.reset_items(BATCH, 0, ids) == 3
-    assert house.work.reset_items(BATCH, 0, ids) == 0, "put back twice"
+    unanswered = house.work.unanswered(ids)
+    assert unanswered[0] == (
+        2,
+        {"queue": "api", "target": "", "prompt_tokens": "0", "most_tokens": "0", "request": "{}"},
+    )
+    assert [line for line, _ in unanswered] == [2, 3, 4]
+    load = Load(place={"queue": "api", "target": ""}, items=[Weighed(line, 1, "") for line, _ in unanswered])
+    assert house.work.reset_items(BATCH, 0, ids, [load]) == 3
+    assert house.work.reset_items(BATCH, 0, ids, [load]) == 0, "put back twice"
+    assert list(house.work.loads(BATCH)) == [load]
     assert house.counts() == {"completed": 1}
-    assert house.begin() == [steps.step_id(BATCH, "r2-0-0")]
+    assert house.begin() == [steps.step_id(BATCH, "2-0")]
     assert house.redis.ttl(keys.batch(BATCH)) == -1
     assert house.work.unclaimed(ids) == [(ids[1], 2), (ids[2], 2), (ids[3], 2)]
     for job_id in ids[1:]:
@@ -244,9 +282,19 @@ def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
         house.batches.retry(BATCH)
 
 
+def test_the_beginning_of_a_long_request_is_read_whole_characters_only(house: House) -> None:
+    [job_id] = house.begun(1)
+    for text in ("é" * 40_000, "x" + "é" * 40_000, "日" * 40_000, "x" * 40_000):
+        house.redis.hset(keys.job(job_id), mapping={"status": "failed", "request": text, "patience": "5"})
+        [(_, fields)] = house.work.unanswered([job_id])
+        assert text.startswith(fields["request"])
+        assert prefix.LENGTHS[-1] <= len(fields["request"].encode()) <= prefix.LENGTHS[-1] + 4
+        assert fields["patience"] == "5"
+
+
 def test_a_pause_takes_shards_out_of_line_and_out_of_hand(house: House) -> None:
     house.begun(2)
-    step = house.claim("0-0")
+    step = house.claim("1-0")
     assert house.batches.pause(BATCH, paused=True) == []
     assert house.steps.done(step) is False
     assert house.redis.zscore(keys.DUE, step.job_id) is None
@@ -264,7 +312,7 @@ def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House
     taken = house.jobs.take(item_id(BATCH, 2), 0, Taker(worker="w", lease_s=LEASE_S, may_isolate=True,
                             servings=[("gpu", "vllm", "tiny")]))  # fmt: skip
     assert taken.claim is not None
-    shard = steps.step_id(BATCH, "0-0")
+    shard = steps.step_id(BATCH, "1-0")
     house.redis.zadd(keys.DUE, {shard: 1})
     assert [(one.job_id, one.queue) for one in house.due.sweep()[1]] == [(shard, "api")]
     assert house.work.unclaimed([item_id(BATCH, n) for n in (1, 2, 3)]) == [
@@ -282,7 +330,7 @@ def test_an_item_of_mode_gpu_stays(house: House) -> None:
     house.accept(1)
     house.expand(1, more={"queue": "gpu", "mode": "gpu"})
     house.begin()
-    shard = steps.step_id(BATCH, "0-0")
+    shard = steps.step_id(BATCH, "1-0")
     house.redis.zadd(keys.DUE, {shard: 1})
     assert house.due.sweep()[1] == []
     assert house.redis.hget(keys.job(shard), "queue") == "gpu"

@@ -49,6 +49,17 @@ def ended(service: Service, batch_id: str, *, within_s: float = 60) -> dict[str,
     return get(service, batch_id)
 
 
+def status(service: Service, batch_id: str) -> str | None:
+    """Its state, read from its record: nobody else has any work of it."""
+    found = service.valkey.client.hget(f"tandem:batch:{batch_id}", "status")
+    return None if found is None else str(found)
+
+
+def completed(service: Service, batch_id: str, *, within_s: float, every_s: float) -> None:
+    """Wait until a batch is completed, without asking the service."""
+    until(lambda: status(service, batch_id) == "completed", within_s=within_s, every_s=every_s, what="the batch's end")
+
+
 def act(service: Service, batch_id: str, what: str) -> requests.Response:
     """POST to one of its actions."""
     return service.http.post(f"{service.url}/batches/{batch_id}/{what}", timeout=10)

@@ -10,7 +10,7 @@ local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted", "settled")
 if b.status ~= "validating" then return {b.status == "in_progress" and "begun" or "over"} end
 local valid = b.total - b.invalid
-redis.call("DEL", batch .. ":names")
+redis.call("DEL", batch .. ":names", batch .. ":loads")
 if ARGV[5] == "0" then
   redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "cancelled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")

@@ -12,7 +12,7 @@
 --            limit or a circuit, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
 --            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms,
---            provider, how many further places it may go to, probe (0|1: its call tries an open circuit)}
+--            provider, how many further places it may go to, probe (0|1: its call tries an open circuit), priority}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
 if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
@@ -112,4 +112,4 @@ local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "en
 open_attempt(key, now, {n = n, queue = j.queue, provider = provider, model = target, worker = ARGV[3]})
 return {"claimed", tostring(fence), n, c.tries, c.max_tries, c.crashes, c.engine_losses, j.suspect or "0",
   tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request, table.concat(names, " "), tostring(now),
-  provider, math.max(0, #places - 1), circuit.state == "free" and 1 or 0}
+  provider, math.max(0, #places - 1), circuit.state == "free" and 1 or 0, j.priority}

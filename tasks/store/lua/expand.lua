@@ -1,17 +1,16 @@
--- with batch
--- Write the items of one chunk of a batch's lines, and the shards that will carry them. Applied once: a chunk that was
--- written before changes nothing. Refused by a full Redis: the step is tried again.
---   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines)
---   ARGV  batch, chunk number, step_keep_ms, priority, shards (JSON: [{name, queue, target, request, patience (ms) or none}, …]),
---         invalid (JSON: [text of each, …]), ttl_s, then for each item: id, custom_id, n, where its answer may be shared
+-- Write the items of one chunk of a batch's lines, and what their shards will be composed of. Applied once: a chunk that
+-- was written before changes nothing. Refused by a full Redis: the step is tried again.
+--   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines),
+--         its loads (list)
+--   ARGV  batch, chunk number, priority, loads (JSON: [text of each, …]), invalid (the same), ttl_s, then for each item: id, custom_id, n, where its answer may be shared
 --         answer:{question} and flight:{flight} and its message (else ""), number of its fields * 2, field, value, …
 --   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
-local batch, chunk, now, keep = KEYS[1], tonumber(ARGV[2]), now_ms(), tonumber(ARGV[3])
+local batch, chunk, now = KEYS[1], tonumber(ARGV[2]), now_ms()
 local b = fields_of(batch, "status", "expanded", "expires_at", "owner")
 if b.status ~= "validating" then return {"gone"} end
 if tonumber(b.expanded or 0) > chunk then return {"known"} end
 
-local ttl_s, doubled, i = ARGV[7], {}, 8
+local ttl_s, doubled, i = ARGV[6], {}, 7
 while i <= #ARGV do
   local id, name, n, answer, flight, message = unpack(ARGV, i, i + 5)
   local count = tonumber(ARGV[i + 6])
@@ -19,19 +18,15 @@ while i <= #ARGV do
     doubled[#doubled + 1] = n
   else
     redis.call("HSET", job_key(id), "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
-      "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[4],
+      "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[3],
       "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 7, i + 6 + count))
     -- One whose answer is there, or under way, is not its shard's any more.
     if flight ~= "" then board(id, job_key(id), now, answer, flight:sub(#flight_key("") + 1), message, ttl_s) end
   end
   i = i + 7 + count
 end
-for _, shard in ipairs(cjson.decode(ARGV[5])) do
-  new_step(ARGV[1], shard.name, shard.queue, ARGV[4], now, keep, "step", "shard", "request", shard.request,
-    "target", shard.target, unpack(shard.patience and {"patience", shard.patience} or {}))
-  redis.call("RPUSH", batch .. ":shards", shard.name)
-end
-local invalid = cjson.decode(ARGV[6])
+for _, text in ipairs(cjson.decode(ARGV[4])) do redis.call("RPUSH", KEYS[5], text) end
+local invalid = cjson.decode(ARGV[5])
 for _, text in ipairs(invalid) do redis.call("RPUSH", KEYS[3], text) end
 redis.call("DEL", KEYS[4])
 redis.call("HSET", batch, "expanded", chunk + 1)
