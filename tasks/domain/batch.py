@@ -109,7 +109,8 @@ class Batch:
     """A batch as its owner sees it. Times are aware, UTC.
 
     `total` counts the items, `lines` is the number of the last line; `counts` says for each way to end how many items
-    have, `invalid` among them.
+    have, `invalid` among them. `queued` counts the items by the queue that answers them, or did: one that moves on is
+    counted where it went, one with another's answer (`cached`, `coalesced`) nowhere.
     `settled_per_s` is the measured rate, None while there is none.
     """
 

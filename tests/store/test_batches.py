@@ -87,6 +87,11 @@ class House:
         assert found.settled <= found.total
         return {name: count for name, count in found.counts.items() if count}
 
+    def queued(self) -> dict[str, int]:
+        found = self.batches.find(BATCH, OWNER)
+        assert found is not None
+        return dict(found.queued)
+
     def due_now(self, name: str) -> bool:
         score = self.redis.zscore(keys.DUE, steps.step_id(BATCH, name))
         return score is not None and score <= self.redis.time()[0] * 1000 + 1000
@@ -105,6 +110,37 @@ def test_a_chunk_is_written_once_however_often_it_is_read(house: House) -> None:
     assert house.redis.hget(keys.job(item_id(BATCH, 1)), "status") == "completed"
     assert house.field("invalid") == "0"
     assert house.redis.lrange(f"{keys.batch(BATCH)}:shards", 0, -1) == ["0-0"]
+
+
+def test_items_are_counted_by_their_queue_once_whatever_is_done_again(house: House) -> None:
+    house.accept(4)
+    for _ in range(2):
+        house.expand(1, 2)
+        house.expand(3, 4, chunk=1, more={"queue": "gpu"})
+    assert house.queued() == {"api": 2, "gpu": 2}
+    house.begin()
+    ids = [item_id(BATCH, n) for n in (1, 2, 3, 4)]
+    assert house.jobs.put_back(hand.claim(house.jobs, ids[0], "w"), outcome="put_back", reason="x") != []
+    house.settle(ids[0])
+    house.work.end_items(ids, status="cancelled", why="w")
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    house.batches.retry(BATCH)
+    assert house.work.reset_items(BATCH, 0, ids) == 3
+    house.begin()
+    assert house.queued() == {"api": 2, "gpu": 2}
+
+
+def test_an_item_that_moves_on_is_counted_where_it_went(house: House) -> None:
+    house.accept(1)
+    house.expand(1, more=places.fields([ENGINE, HOSTED], patience_s=60.0) | {"queue": "gpu", "target": ""})
+    house.begin()
+    assert house.queued() == {"gpu": 1}
+    taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=[("gpu", "vllm", "tiny")])
+    claim = house.jobs.take(item_id(BATCH, 1), 0, taker).claim
+    assert claim is not None
+    for _ in range(2):
+        places.move(house.jobs, claim, outcome="failed", reason="x")
+        assert house.queued() == {"api": 1}
 
 
 def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
@@ -204,6 +240,7 @@ def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
     assert house.field("status") == "failed"
     assert house.redis.exists(keys.job(steps.step_id(BATCH, "0-0"))) == 0
     assert house.counts() == {"cancelled": 2}
+    assert house.queued() == {}
     with pytest.raises(InvalidRequest):
         house.batches.retry(BATCH)
 
@@ -273,6 +310,7 @@ def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House
     ]
     moved = house.redis.hgetall(keys.job(item_id(BATCH, 1)))
     assert (moved["queue"], json.loads(moved["attempts"])[0]["reason"]) == ("api", "no_engine")
+    assert house.queued() == {"gpu": 1, "api": 2}
     assert house.redis.zscore(keys.DUE, item_id(BATCH, 1)) is None, "a watcher beside its shard's"
     assert house.redis.zscore(keys.waiting("api", 9), item_id(BATCH, 1)) is None
     house.settle(item_id(BATCH, 1))

@@ -53,7 +53,15 @@ class BatchSchema(Schema):
     tokens_per_s = fields.Float(required=True, allow_none=True)
     cached = fields.Integer(required=True, metadata={"description": "Items whose answer was there."})
     coalesced = fields.Integer(required=True, metadata={"description": "Items that shared another's answer."})
-    queues = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    queues = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={
+            "description": "Items by the queue that answers them, or did. One that went elsewhere counts there; those "
+            "that were `cached` or `coalesced` went to none."
+        },
+    )
     round = fields.Integer(required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     error = fields.Nested(BatchErrorSchema, required=True, allow_none=True)

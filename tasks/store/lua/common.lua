@@ -91,6 +91,9 @@ local function count(owner, now, line, counts)
   redis.call("EXPIRE", key, USAGE_KEPT_S)
 end
 
+-- Items of a batch by the queue that answers them: so many more, or fewer. One that has another's answer is in none.
+local function count_queued(batch, queue, n) redis.call("HINCRBY", batch_key(batch), "queued " .. queue, n) end
+
 -- Interactive before batch, the older first.
 local function place_of(priority, created_at) return tonumber(priority) * 1e13 + tonumber(created_at) end
 

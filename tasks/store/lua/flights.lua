@@ -40,9 +40,12 @@ end
 local function share(from, id, key, now, ttl_s)
   redis.call("HSET", key, "result", from.result, "usage", NOTHING_USED, "saved", from.saved)
   if from.images then redis.call("HSET", key, "images", from.images) end
-  local j = fields_of(key, "owner", "batch", "cached")
+  local j = fields_of(key, "owner", "batch", "cached", "queue")
   count(j.owner, now, from.line, {cached_requests = 1, saved_tokens = from.tokens})
-  if j.batch then add_up(batch_key(j.batch), "", {[j.cached and "cached" or "coalesced"] = 1}) end
+  if j.batch then
+    add_up(batch_key(j.batch), "", {[j.cached and "cached" or "coalesced"] = 1})
+    count_queued(j.batch, j.queue, -1)
+  end
   finish(id, key, now, "completed", ttl_s)
 end
 
