@@ -9,7 +9,7 @@ from itertools import groupby
 import structlog
 
 from tasks import dispatch, publish, questions, routing
-from tasks.batches import chord, door, openai_lines, reading
+from tasks.batches import chord, conclude, door, openai_lines, reading
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
@@ -57,6 +57,7 @@ def _begin(step: Step, plan: Plan) -> bool:
     elif not accept:
         for ids in item_pages(batch_id, plan.lines, AT_ONCE):
             store.erase_items(ids)
+        conclude.look(batch_id)
     return True
 
 

@@ -171,7 +171,7 @@ def test_the_last_item_makes_the_batch_due_and_not_before(house: House) -> None:
     house.settle(ids[1])
     assert house.due_now("finish")
     assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
-    assert house.work.conclude(BATCH, has_last=False) == ["over"]
+    assert house.work.conclude(BATCH, has_last=False)[0] == "lapses"
     assert house.counts() == {"completed": 2, "failed": 1}
     assert [n for n, _ in house.batches.settled(BATCH, -1)] == [1, 3, 2]
 
@@ -243,6 +243,80 @@ def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
     assert house.queued() == {}
     with pytest.raises(InvalidRequest):
         house.batches.retry(BATCH)
+
+
+def test_an_item_is_kept_until_its_batch_is_over_and_lapses_with_it(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    assert house.redis.ttl(keys.job(ids[0])) == -1, "it may lapse while its batch runs"
+    house.settle(ids[1])
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    word, at = house.work.conclude(BATCH, has_last=False)
+    assert word == "lapses"
+    for _ in range(2):  # whoever dies in the middle is followed by another
+        assert house.work.let_lapse(BATCH, at, ids)
+        assert house.redis.ttl(keys.batch(BATCH)) == -1, "without its record the other items would never lapse"
+    assert house.work.let_lapse(BATCH, at, [], is_last=True)
+    kept = [keys.batch(BATCH), keys.settled_items(BATCH), *map(keys.job, ids)]
+    assert {house.redis.pexpiretime(key) for key in kept} == {int(at)}
+    assert house.work.conclude(BATCH, has_last=False) == ["over"]
+
+
+def test_nothing_of_a_further_round_lapses(house: House) -> None:
+    ids = house.begun(3)
+    house.settle(ids[0])
+    house.settle(ids[1], Status.FAILED)
+    house.settle(ids[2], Status.FAILED)
+    house.work.conclude(BATCH, has_last=False)
+    _, at = house.work.conclude(BATCH, has_last=False)
+    assert house.work.let_lapse(BATCH, at, ids[:2])
+    house.batches.retry(BATCH)
+    assert not house.work.let_lapse(BATCH, at, ids[2:])
+    assert not house.work.let_lapse(BATCH, at, [], is_last=True)
+    house.work.reset_items(BATCH, 0, ids)
+    kept = [keys.batch(BATCH), keys.settled_items(BATCH), *map(keys.job, ids)]
+    assert {house.redis.ttl(key) for key in kept} == {-1}
+
+
+def test_lines_wait_for_as_long_as_their_batch(house: House) -> None:
+    house.batches.keep_lines(BATCH, 0, [b"1 {}"])
+    assert house.redis.ttl(keys.chunk(BATCH, 0)) > 0, "of an upload that is broken off nothing is left"
+    house.accept(1)
+    assert house.redis.ttl(keys.chunk(BATCH, 0)) == -1
+
+
+def test_an_item_that_is_erased_is_not_waited_for(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    assert house.jobs.erase(ids[1], OWNER)
+    assert house.counts() == {"completed": 1, "cancelled": 1}
+    assert house.due_now("finish")
+    assert house.jobs.erase(ids[0], OWNER)
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.counts() == {"completed": 1, "cancelled": 1}
+
+
+def test_an_item_without_a_record_is_written_off_in_the_end(house: House) -> None:
+    ids = house.begun(3)
+    house.redis.delete(keys.job(ids[1]))
+    house.settle(ids[0])
+    house.batches.cancel(BATCH)
+    assert house.work.end_items(ids, status="cancelled", why="w") == 1
+    assert house.work.conclude(BATCH, has_last=False) == ["cancel"]
+    assert house.work.end_items(ids, status="cancelled", why="w") == 0
+    assert house.work.write_off(BATCH, 2, status="cancelled") == 0, "another round's"
+    assert house.work.write_off(BATCH, 1, status="cancelled") == 1
+    assert house.work.write_off(BATCH, 1, status="cancelled") == 0
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "cancelled"]
+    assert house.counts() == {"completed": 1, "cancelled": 2}
+
+
+def test_a_batch_that_was_rejected_can_be_erased(house: House) -> None:
+    house.accept(2)
+    house.expand(1, 2)
+    house.begin(accept=False)
+    assert house.batches.forget(BATCH, OWNER)
+    assert house.work.conclude(BATCH, has_last=False) == ["erase"]
 
 
 def test_the_job_over_the_results_is_waited_for(house: House) -> None:
@@ -338,5 +412,5 @@ def test_a_forgotten_batch_is_out_of_sight_at_once_and_erased_behind(house: Hous
     house.work.end_items(ids, status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=True) == ["erase"]
     house.work.erase_items(ids)
-    house.work.erase(BATCH)
+    house.work.erase(BATCH, 1)
     assert house.work.conclude(BATCH, has_last=True) == ["gone"]

@@ -14,10 +14,13 @@ local function forget_queued(batch)
   end
 end
 
--- A step that waits for somebody to enqueue it.
+-- A step that waits for somebody to enqueue it. One that is there already is wanted for as long again.
 local function new_step(batch, name, queue, priority, now, keep_ms, ...)
   local key = job_key(step_id(batch, name))
-  if redis.call("EXISTS", key) == 1 then return key end
+  if redis.call("EXISTS", key) == 1 then
+    redis.call("HSET", key, "expires_at", now + keep_ms)
+    return key
+  end
   redis.call("HSET", key, "epoch", 0, "tries", 0, "status", "pending", "phase", "held", "batch_step", batch,
     "queue", queue, "priority", priority, "created_at", now, "expires_at", now + keep_ms, ...)
   return key

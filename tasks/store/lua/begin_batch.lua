@@ -16,7 +16,7 @@ if ARGV[5] == "0" then
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
   drop_shards(ARGV[1])
   forget_queued(ARGV[1])
-for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end
+  redis.call("HSET", batch, "lapses_at", now + ARGV[7] * 1000)
   return {"rejected"}
 end
 redis.call("HSET", batch, "status", b.cancel_wanted and "cancelling" or "in_progress", "in_progress_at", now, "valid", valid)
