@@ -23,7 +23,7 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         id=batch_id,
         owner=values["owner"],
         status=BatchStatus(values["status"]),
-        is_paused="paused" in values,
+        is_paused="paused" in values and values["status"] == BatchStatus.IN_PROGRESS,
         created_at=from_ms(values["created_at"]),  # type: ignore[arg-type]
         in_progress_at=from_ms(values.get("in_progress_at")),
         finished_at=from_ms(values.get("finished_at")),

@@ -9,11 +9,12 @@ import pytest
 
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest
-from tasks.domain.job import Status
+from tasks.domain.job import Cache, Status
 from tasks.store import keys, places, steps
+from tasks.store.answers import Question
 from tasks.store.batch_work import BatchWork, NewItem, NewShard
 from tasks.store.batches import Batches, NewBatch
-from tasks.store.claim import Taker
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
 from tasks.store.places import Place
@@ -51,10 +52,12 @@ class House:
                        message="first", fields=fields)  # fmt: skip
         assert self.batches.accept(new) == (BATCH, False)
 
-    def expand(self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None) -> list[int] | None:
+    def expand(
+        self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None, question: Question | None = None
+    ) -> list[int] | None:
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
                   "queue": "api", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
-        items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record) for n in lines]
+        items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record, question=question) for n in lines]
         named = ["queue", "target", "patience"]
         place = {name: record[name] for name in named if name in record}
         return self.work.expand(BATCH, chunk, items, [NewShard(name=f"{chunk}-0", place=place, numbers=lines)], [])
@@ -77,6 +80,14 @@ class House:
 
     def settle(self, job_id: str, status: Status = Status.COMPLETED) -> None:
         assert self.jobs.settle(hand.claim(self.jobs, job_id, "w"), status, outcome=status.value)
+
+    def take(self, job_id: str) -> Claim | None:
+        epoch = int(str(self.redis.hget(keys.job(job_id), "epoch")))
+        taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=hand.SERVINGS)
+        return self.jobs.take(job_id, epoch, taker).claim
+
+    def tries(self, job_id: str) -> Any:
+        return self.redis.hget(keys.job(job_id), "tries")
 
     def field(self, name: str) -> Any:
         return self.redis.hget(keys.batch(BATCH), name)
@@ -365,6 +376,79 @@ def test_a_pause_takes_shards_out_of_line_and_out_of_hand(house: House) -> None:
     [message] = house.batches.pause(BATCH, paused=False)
     assert (message.job_id, message.epoch) == (step.job_id, step.fence + 1)
     assert house.batches.pause(BATCH, paused=False) == []
+
+
+def test_a_paused_batch_begins_no_item_of_its_shards_nor_any_other(house: House) -> None:
+    ids = house.begun(3)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    assert house.jobs.put_back(claim, outcome="failed", reason="x", charged=True)
+    for job_id in ids[:2]:  # lined up on its own, and still its shard's
+        assert house.take(job_id) is None
+    assert house.work.unclaimed(ids) == [(ids[1], 0), (ids[2], 0)], "a shard's item was taken away from it"
+    waits = house.jobs.find(ids[0], OWNER)
+    assert waits is not None and waits.waiting_on is not None
+    assert (waits.waiting_on.reason, waits.waiting_on.until) == ("paused", None)
+    assert house.tries(ids[0]) == "1", "the wait was charged"
+    assert house.due.let_go() == [], "let go while it is paused"
+    house.batches.pause(BATCH, paused=False)
+    assert [one.job_id for one in house.due.let_go()] == [ids[0]]
+    assert house.due.let_go() == []
+    for job_id in ids:
+        house.settle(job_id)
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.counts() == {"completed": 3}
+
+
+@pytest.mark.parametrize("how", ["cancel", "expire", "forget"])
+def test_a_paused_batch_ends_like_any_other(house: House, how: str) -> None:
+    ids = house.begun(2)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(ids[0]) is None
+    if how == "cancel":
+        house.batches.cancel(BATCH)
+    elif how == "forget":
+        house.batches.forget(BATCH, OWNER)
+    else:
+        house.redis.hset(keys.batch(BATCH), "expires_at", 1)
+    assert house.work.conclude(BATCH, has_last=False) == ["expire" if how == "expire" else "cancel"]
+    assert house.work.end_items(ids, status="cancelled", why="w") == 2
+    assert house.redis.exists(keys.parked(f"paused:{BATCH}")) == 0
+    assert house.work.conclude(BATCH, has_last=False)[0] == ("erase" if how == "forget" else "ended")
+    assert house.due.let_go() == []
+    assert not house.redis.sismember(keys.LIMITS, f"paused:{BATCH}")
+
+
+def test_an_item_that_waits_for_its_batch_has_a_deadline(house: House) -> None:
+    ids = house.begun(2)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(ids[0]) is None
+    house.redis.hset(keys.job(ids[0]), "expires_at", 1)
+    house.redis.zadd(keys.DUE, {ids[0]: 1})
+    house.due.sweep()
+    assert house.counts() == {"expired": 1}
+
+
+def test_whoever_asks_the_same_in_a_hurry_does_not_wait_for_a_paused_batch(house: House) -> None:
+    asked = Question(scope="o", asks="a", terms="", asked_of=("upstream", "model"), keep_s=50, cache=Cache.USE)
+    house.accept(2)
+    house.expand(1, 2, question=asked)
+    house.begin()
+    leader = item_id(BATCH, 1)
+    claim = hand.claim(house.jobs, leader, "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(leader) is None
+    other = hand.accept(house.jobs, more={"priority": "9"}, sent=False, question=asked)
+    assert house.jobs.find(other, OWNER).coalesced_with is None, "another batch's item waits for this one"  # type: ignore[union-attr]
+    single = hand.accept(house.jobs, sent=False, question=asked)
+    assert house.jobs.find(single, OWNER).coalesced_with == leader  # type: ignore[union-attr]
+    house.settle(leader)
+    assert house.counts() == {"completed": 1}
 
 
 def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House) -> None:

@@ -9,6 +9,8 @@
 -- Every unfinished job has one entry in tandem:due, its watcher.
 
 local ATTEMPTS_KEPT = 32
+-- Behind "paused:{batch}" wait the items of a paused batch that are not their shards' any more.
+local PAUSE_LINE = "paused:"
 local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 
 local function now_us()
@@ -25,6 +27,7 @@ local function limit_key(limit) return "tandem:limit:" .. limit end
 local function retired_key(provider, model) return "tandem:retired:" .. provider .. ":" .. model end
 local function batch_key(batch) return "tandem:batch:" .. batch end
 local function item_id(batch, line) return "job_" .. batch:sub(#"batch_" + 1) .. "-" .. line end
+local function is_paused(batch) return redis.call("HEXISTS", batch_key(batch), "paused") == 1 end
 local function step_id(batch, name) return "step_" .. batch .. "_" .. name end
 local function followers_key(flight) return "tandem:followers:" .. flight end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end

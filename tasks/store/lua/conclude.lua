@@ -44,5 +44,6 @@ elseif b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then
   redis.call("HSET", batch, "error_code", "too_many_failures", "error_message", b.failed .. " items failed")
 end
 redis.call("HSET", batch, "status", status, "finished_at", now, "lapses_at", now + ARGV[3] * 1000)
+redis.call("HDEL", batch, "paused")
 drop_shards(ARGV[1])
 return {"ended", status}

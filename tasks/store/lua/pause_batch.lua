@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- with batch
--- Hold the shards of a batch, or let them go again. Calls that run are not cut.
+-- Hold the shards of a batch, or let them go again. Calls that run are not cut. Items that are not their shards' any more
+-- are held when they come up for a claim, and let go by let_go.lua.
 --   KEYS  batch:{id}
 --   ARGV  batch, paused (0|1)
 --   returns {"over"} | {"done", id, epoch, queue, priority, …}: messages of the shards that go on

@@ -13,8 +13,8 @@ for i = 5, #ARGV do
   local j = fields_of(key, "status", "queue", "target", "patience", "line")
   redis.call("PERSIST", key)
   if j.status == "failed" or j.status == "cancelled" or j.status == "expired" then
-    redis.call("HDEL", key, "error_code", "error_message", "finished_at", "result", "usage")
-    redis.call("HSET", key, "status", "pending", "phase", "shard", "tries", 0, "crashes", 0, "engine_losses", 0,
+    redis.call("HDEL", key, "error_code", "error_message", "finished_at", "result", "usage", "lifted")
+    redis.call("HSET", key, "status", "pending", "phase", "shard", "priority", ARGV[4], "tries", 0, "crashes", 0, "engine_losses", 0,
       "expires_at", b.expires_at)
     redis.call("HINCRBY", key, "epoch", 1)
     redis.call("HINCRBY", batch, j.status, -1)
