@@ -18,6 +18,9 @@ RATE_FROM = 5
 def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], *, now_us: float) -> Batch:
     """The batch of a record. `latest_us` are the moments at which the last items ended, the latest first."""
     error = values.get("error_code")
+    # Those of an earlier round, or from before a pause, tell nothing of the rate now.
+    since_us = 1000 * max(float(values.get("in_progress_at", 0)), float(values.get("resumed_at", 0)))
+    latest_us = [at_us for at_us in latest_us if at_us >= since_us]
     options = cast(dict[str, Any], json.loads(values["options"]))
     return Batch(
         id=batch_id,
@@ -38,6 +41,8 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         metadata=json.loads(values["metadata"]),
         round=int(values["round"]),
         settled_per_s=rate(latest_us, now_us),
+        tokens_before=int(values.get("tokens_before", 0)),
+        as_of=from_ms(now_us / 1000),  # type: ignore[arg-type]
         error={"code": error, "message": values["error_message"]} if error else None,
         on_complete=_last(values) if options["on_complete"] is not None else None,
         cancelling_at=from_ms(values.get("cancelling_at")),
@@ -46,10 +51,13 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
 
 
 def rate(latest_us: Sequence[float], now_us: float) -> float | None:
-    """Items per second over the last ones to end; falls while none does. None when too few have."""
-    if len(latest_us) < RATE_FROM:
+    """Items per second over the last ones to end; falls while none does. None when too few have.
+
+    A clock that was set back tells nothing either.
+    """
+    if len(latest_us) < RATE_FROM or now_us <= latest_us[-1]:
         return None
-    return (len(latest_us) - 1) * 1e6 / max(now_us - latest_us[-1], 1.0)
+    return (len(latest_us) - 1) * 1e6 / (now_us - latest_us[-1])
 
 
 def _last(values: Mapping[str, str]) -> dict[str, Any]:

@@ -103,7 +103,9 @@ def test_only_what_has_no_answer_is_run_again(service: Service) -> None:
     again = batch.act(service, batch_id, "retry")
     assert (again.status_code, again.json()["round"]) == (202, 2)
     until(lambda: batch.get(service, batch_id)["status"] == "in_progress", within_s=10)
-    assert batch.get(service, batch_id)["counts"] == {
+    begun = batch.get(service, batch_id)
+    assert (begun["eta"], begun["estimating"]) == (None, True), "told from the round before"
+    assert begun["counts"] == {
         "pending": 5, "completed": 40, "failed": 0, "cancelled": 0, "expired": 0, "invalid": 0,
     }  # fmt: skip
     batch.act(service, batch_id, "cancel")
@@ -132,7 +134,8 @@ def test_a_pause_begins_nothing_and_resuming_goes_on(service: Service) -> None:
 
     until(rests, within_s=20, every_s=1.0)
     assert done < 1500
-    assert batch.get(service, batch_id)["estimating"] is True
+    rests_at = batch.get(service, batch_id)
+    assert (rests_at["eta"], rests_at["estimating"]) == (None, False)
     assert batch.act(service, batch_id, "resume").json()["paused"] is False
     assert batch.ended(service, batch_id)["counts"]["completed"] == 1500
 
