@@ -322,6 +322,17 @@ def test_an_item_without_a_record_is_written_off_in_the_end(house: House) -> Non
     assert house.counts() == {"completed": 1, "cancelled": 2}
 
 
+def test_a_batch_whose_last_items_were_expired_by_the_sweep_is_expired(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    hand.claim(house.jobs, ids[1], "w")
+    house.redis.hset(keys.job(ids[1]), "expires_at", 1)
+    house.redis.zadd(keys.DUE, {ids[1]: 1})
+    house.due.sweep()
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "expired"]
+    assert house.counts() == {"completed": 1, "expired": 1}
+
+
 def test_a_batch_that_was_rejected_can_be_erased(house: House) -> None:
     house.accept(2)
     house.expand(1, 2)

@@ -9,8 +9,8 @@
 --           | {"expire"} | {"cancel"} the rest is to be ended first
 --           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet | {"ended", status}
 local batch, now = KEYS[1], now_ms()
-local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "stop_at", "last_job",
-  "lapses_at")
+local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "expired", "stop_at",
+  "last_job", "lapses_at")
 if not b.status then return {"gone"} end
 local is_settled = BATCH_OVER[b.status] or tonumber(b.settled) >= tonumber(b.valid or math.huge)
 if b.status ~= "validating" and is_settled and redis.call("HGET", batch, "erase") then
@@ -22,10 +22,7 @@ if b.status ~= "in_progress" and b.status ~= "cancelling" and b.status ~= "final
 if tonumber(b.settled) < tonumber(b.valid) then
   if b.status == "cancelling" then return {"cancel"} end
   if b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then return {"cancel"} end
-  if tonumber(b.expires_at) <= now then
-    redis.call("HSET", batch, "is_expired", 1)
-    return {"expire"}
-  end
+  if tonumber(b.expires_at) <= now then return {"expire"} end
   return {"open"}
 end
 if ARGV[2] == "1" and b.status ~= "cancelling" then
@@ -37,7 +34,7 @@ end
 local status = "completed"
 if b.status == "cancelling" then
   status = "cancelled"
-elseif redis.call("HGET", batch, "is_expired") then
+elseif tonumber(b.expired or 0) > 0 then
   status = "expired"
 elseif b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then
   status = "failed"

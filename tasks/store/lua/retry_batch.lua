@@ -16,7 +16,7 @@ if b.error_code == "invalid_items" then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
 redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms),
   "tokens_before", b["used total_tokens"] or 0)
-redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "is_expired", "cancelling_at", "last_job", "last_error",
+redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "cancelling_at", "last_job", "last_error",
   "stop_at", "paused", "cancel_wanted", "lapses_at")
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("PERSIST", batch .. kept) end
 redis.call("DEL", batch .. ":shards")
