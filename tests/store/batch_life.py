@@ -65,6 +65,8 @@ class BatchLife(RuleBasedStateMachine):
         #: In the hands of workers, rightly or not.
         self.claims: list[Claim] = []
         self.held: list[Step] = []
+        #: Moments at which somebody was told that the batch is to lapse.
+        self.walks: list[str] = []
         fields = {"owner": OWNER, "total": str(LINES), "lines": str(LINES), "chunks": str(len(CHUNKS)),
                   "metadata": "{}", "options": json.dumps({"on_complete": None})}  # fmt: skip
         self.batches.accept(NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="", message="first",
@@ -263,7 +265,7 @@ class BatchLife(RuleBasedStateMachine):
     def work_on_shard(self, step: Step) -> None:
         left = self.work.unclaimed([item_id(BATCH, n) for n in step.request["numbers"]])
         if left:
-            self.take(left[:2])
+            self.take(left[:1])
         else:
             self.done(step)
 
@@ -275,12 +277,12 @@ class BatchLife(RuleBasedStateMachine):
             case "cancel" | "expire":
                 status = "cancelled" if word == "cancel" else "expired"
                 left = [i for i in IDS if self.redis.hget(keys.job(i), "status") in ("pending", "processing")]
-                if not self.work.end_items(left[:2], status=status, why="w"):
+                ids = [i for i in IDS if i not in left[2:]]  # two of them, and those that are over
+                if not self.work.end_items(ids, status=status, why="w"):
                     self.work.write_off(BATCH, 1, status=status)
             case "lapses":
-                self.work.let_lapse(BATCH, rest[0], IDS[: len(IDS) // 2])
-                self.work.let_lapse(BATCH, rest[0], IDS[len(IDS) // 2 :])
-                self.work.let_lapse(BATCH, rest[0], [], is_last=True)
+                self.walks.append(rest[0])
+                self.let_lapse(rest[0])
             case "erase":
                 self.work.erase_items(IDS)
                 self.work.erase(BATCH, 99)
@@ -289,6 +291,16 @@ class BatchLife(RuleBasedStateMachine):
                     self.held.remove(step)
             case _:
                 self.done(step)
+
+    def let_lapse(self, at_ms: str) -> None:
+        self.work.let_lapse(BATCH, at_ms, IDS[:2])
+        self.work.let_lapse(BATCH, at_ms, IDS[2:])
+        self.work.let_lapse(BATCH, at_ms, [], is_last=True)
+
+    @precondition(lambda self: bool(self.walks))
+    @rule()
+    def an_old_hand_lets_lapse(self) -> None:
+        self.let_lapse(self.walks.pop())
 
     # ---- deaths and time ----
 
