@@ -17,7 +17,8 @@ for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
     os.environ.pop(name, None)
 
 broker_url = os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
-result_backend = broker_url
+# Of Celery's own kind, but one that a Redis that is away does not wedge.
+result_backend = f"tasks.backend:Backend+{broker_url}"
 
 imports = ("tasks.preflight", "tasks.gpu", "tasks.api", "tasks.batch", "tasks.worker")
 task_default_queue = "api"

@@ -67,7 +67,7 @@ class BatchRoom:
         """Give places back that nobody needs."""
         with self._changed:
             self.items -= count
-            self._changed.notify_all()
+            self._changed.notify(count)
 
     def submit(self, run: Callable[[T], None], item: T) -> Future[None]:
         """Run an item in a place that was taken for it."""

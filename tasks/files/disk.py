@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -16,93 +15,21 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
-
-import structlog
+from typing import IO
 
 from tasks import settings
-from tasks.domain.errors import Unavailable
-from tasks.domain.file import ID, File, FileMissing, FileTooLarge, Purpose
+from tasks.domain.file import ID, File, FileMissing
+from tasks.files import record
+from tasks.files.draft import DiskDraft
+from tasks.files.record import CONTENT, RECORD, renamed
 
-log = structlog.get_logger()
-
-CONTENT, RECORD, GONE = "content", "record.json", ".gone-"
+GONE = ".gone-"
 #: A draft that nobody has written to for so long belongs to a process that died.
 DRAFT_KEPT_S = 3600.0
 #: How often somebody looks for what has expired.
 SWEEP_EVERY_S = 600.0
-RETRY_AFTER_S = 30.0
-
-
-@contextmanager
-def renamed() -> Iterator[None]:
-    """A disk that is full, or gone, is a service that cannot take it now."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        log.warning("files.disk", error=errno.errorcode.get(error.errno or 0, "?"))
-        raise Unavailable("files cannot be kept or read at the moment", retry_after_s=RETRY_AFTER_S) from error
-
-
-class DiskDraft:
-    """A folder of its own among the drafts."""
-
-    def __init__(self, store: DiskFiles, owner: str, *, most_bytes: int) -> None:
-        self._store, self._owner, self._most = store, owner, most_bytes
-        self._at = store.drafts / secrets.token_hex(16)
-        self._size = 0
-
-    def __enter__(self) -> Self:
-        with renamed():
-            self._at.mkdir(parents=True, mode=0o700)
-            self._content = (self._at / CONTENT).open("wb")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            self._content.close()
-        shutil.rmtree(self._at, ignore_errors=True)
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Some more bytes."""
-        self._size += len(data)
-        if self._size > self._most:
-            raise FileTooLarge(f"a file has {self._most} bytes at the most", field="file")
-        with renamed():
-            # Redis may keep its log on the same disk: a full one would stop everything.
-            if shutil.disk_usage(self._at).free < self._store.leave_bytes + len(data):
-                raise OSError(errno.ENOSPC, "as good as full")
-            self._content.write(data)
-
-    def keep(
-        self, *, filename: str, purpose: Purpose, expires_at: datetime, id: str, created_at: datetime | None = None
-    ) -> File:
-        """Make it a file: written down, then moved to its place in one step."""
-        file = File(
-            id=id,
-            owner=self._owner,
-            filename=filename,
-            purpose=purpose,
-            size_bytes=self._size,
-            created_at=created_at or datetime.now(UTC),
-            expires_at=expires_at,
-        )
-        with renamed():
-            self._content.flush()
-            os.fsync(self._content.fileno())
-            with (self._at / RECORD).open("w") as record:
-                json.dump(_written(file), record)
-                record.flush()
-                os.fsync(record.fileno())
-            return file if self._store.move_in(self._at, file) else self._store.find(id, self._owner) or file
 
 
 class DiskFiles:
@@ -111,26 +38,28 @@ class DiskFiles:
     def __init__(self, root: Path, *, leave_bytes: int, deleted_kept_s: float) -> None:
         self._root = root
         self.drafts = root / ".drafts"
-        self.leave_bytes = leave_bytes
+        self._leave_bytes = leave_bytes
         self._deleted_kept_s = deleted_kept_s
 
     def draft(self, owner: str, *, most_bytes: int) -> DiskDraft:
         """Begin a file."""
         self._sweep_now_and_then()
-        return DiskDraft(self, owner, most_bytes=most_bytes)
+        return DiskDraft(
+            self.drafts, owner, most_bytes=most_bytes, leave_bytes=self._leave_bytes, move_in=self._move_in
+        )
 
-    def move_in(self, draft: Path, file: File) -> bool:
-        """Put a finished draft into its place. False when a file of that id is there."""
+    def _move_in(self, draft: Path, file: File) -> File:
+        """Put a finished draft into its place. Returns the file that is there: another one may have been faster."""
         target = self._folder(file.owner) / file.id
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             draft.rename(target)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
+                return self.find(file.id, file.owner) or file
             raise
         _sync(target.parent)
-        return True
+        return file
 
     def find(self, file_id: str, owner: str) -> File | None:
         """The file, if it is there and has not expired."""
@@ -141,7 +70,7 @@ class DiskFiles:
                 said = json.loads((self._folder(owner) / file_id / RECORD).read_text())
         except FileNotFoundError:
             return None
-        file = _read(said, file_id, owner)
+        file = record.read(said, file_id, owner)
         if not file.is_expired:
             return file
         self.delete(file_id, owner)
@@ -239,28 +168,6 @@ def _sync(folder: Path) -> None:
         os.fsync(held)
     finally:
         os.close(held)
-
-
-def _written(file: File) -> dict[str, object]:
-    return {
-        "filename": file.filename,
-        "purpose": file.purpose.value,
-        "size_bytes": file.size_bytes,
-        "created_at": file.created_at.timestamp(),
-        "expires_at": file.expires_at.timestamp(),
-    }
-
-
-def _read(said: dict[str, object], file_id: str, owner: str) -> File:
-    return File(
-        id=file_id,
-        owner=owner,
-        filename=str(said["filename"]),
-        purpose=Purpose(str(said["purpose"])),
-        size_bytes=int(str(said["size_bytes"])),
-        created_at=datetime.fromtimestamp(float(str(said["created_at"])), UTC),
-        expires_at=datetime.fromtimestamp(float(str(said["expires_at"])), UTC),
-    )
 
 
 @cache

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -158,3 +159,12 @@ class CallAdapter(HTTPAdapter):
         """Make the pools of our kind."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": CallPool, "https": CallTLSPool}
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """The answer without what requests makes of it for its sessions: cookies, and a copy of the headers."""
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.request = req
+        return response

@@ -22,6 +22,7 @@ from tasks.store.message import Message, messages
 from tasks.store.rate import CallOver, Waiters, let_go
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.taken import Taken, taken
+from tasks.store.together import Together
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 #: How long a repeated DELETE is still answered like the first.
@@ -76,6 +77,7 @@ class Jobs:
     def __init__(self, redis: Redis, *, ttl_s: int, policy: str = "", breaker: Breaker = DEFAULT) -> None:
         self.redis = redis
         self.scripts = Scripts(redis)
+        self._settling = Together(self.scripts, "settle")
         self.ttl_s = ttl_s
         self.policy = policy
         self.breaker = breaker
@@ -169,7 +171,7 @@ class Jobs:
     def take_each(self, wanted: Sequence[tuple[str, int]], taker: Taker) -> list[Taken]:
         """The same for several jobs, (id, epoch) each, in one round trip."""
         asked_at = time.monotonic()
-        calls = (([keys.job(i)], taker.args(i, epoch, self.ttl_s, self.policy)) for i, epoch in wanted)
+        calls = [([keys.job(i)], taker.args(i, epoch, self.ttl_s, self.policy)) for i, epoch in wanted]
         answers = self.scripts.call_each("claim", calls)
         return [taken(i, answer, asked_at=asked_at) for (i, _), answer in zip(wanted, answers, strict=True)]
 
@@ -204,7 +206,7 @@ class Jobs:
         pairs = [part for pair in (fields or {}).items() for part in pair]
         word = self.breaker.word(claim, told)
         args = [claim.job_id, claim.fence, status.value, self.ttl_s, outcome, reason, more, word, *pairs]
-        return bool(self.scripts.call("settle", [keys.job(claim.job_id)], args))
+        return bool(self._settling.call([keys.job(claim.job_id)], args))
 
     def put_back(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from redis.commands.core import Script
 from redis.exceptions import (
     ConnectionError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -68,6 +69,14 @@ def renamed() -> Iterator[None]:
         raise
 
 
+def _renamed(error: Exception) -> Exception:
+    try:
+        with renamed():
+            raise error
+    except Exception as known:
+        return known
+
+
 class Scripts:
     """The scripts against one Redis. `call` is the only way to them."""
 
@@ -80,13 +89,36 @@ class Scripts:
         with renamed():
             return self._script(name)(keys=keys, args=args)
 
-    def call_each(self, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    def call_each(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
         """Run script `name` for each (keys, args) in one round trip. Raises Unavailable; some may have run then."""
+        answers = self.answers(name, calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def answers(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """The same, but with the error of a call that was refused in place of its answer.
+
+        Raises Unavailable when Redis is away; some may have run then.
+        """
+        script = self._script(name)
         with renamed():
-            pipe = self._redis.pipeline(transaction=False)
-            for keys, args in calls:
-                self._script(name)(keys=keys, args=args, client=pipe)
-            return pipe.execute()
+            answers = self._sent(script, calls)
+            # A Redis that was started anew knows no script, and has run none of these.
+            unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if unknown:
+                self._redis.script_load(script.script)
+                for i, answer in zip(unknown, self._sent(script, [calls[i] for i in unknown]), strict=True):
+                    answers[i] = answer
+        return [_renamed(answer) if isinstance(answer, Exception) else answer for answer in answers]
+
+    def _sent(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        # Not by calling the script: in a pipeline it would ask before each round trip whether Redis knows it.
+        pipe = self._redis.pipeline(transaction=False)
+        for keys, args in calls:
+            pipe.evalsha(script.sha, len(keys), *keys, *args)
+        return pipe.execute(raise_on_error=False)
 
     def _script(self, name: str) -> Script:
         script = self._loaded.get(name)
