@@ -6,6 +6,7 @@ What happens to single jobs has a machine of its own (lifecycle.py). Time is mov
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,9 @@ any_message = precondition(lambda self: bool(self.broker))
 any_claim = precondition(lambda self: bool(self.claims))
 any_step = precondition(lambda self: bool(self.held))
 is_there = precondition(lambda self: not self.seen.forgotten)
+
+
+ENDS = st.lists(st.sampled_from([Status.COMPLETED, Status.FAILED]), min_size=1, max_size=3)
 
 
 class BatchLife(RuleBasedStateMachine):
@@ -115,6 +119,18 @@ class BatchLife(RuleBasedStateMachine):
     @is_there
     @rule()
     def retry(self) -> None:
+        self.begin_anew()
+
+    @is_there
+    @rule(ends=ENDS, often=st.integers(0, 3))
+    def end_and_retry(self, ends: list[Status], often: int) -> None:
+        """All works for a while. Few batches would come that far else."""
+        if often == 0:
+            self.let_it_end(ends)
+            self.begin_anew()
+            self.deliver_all(len(CHUNKS) + 1)
+
+    def begin_anew(self) -> None:
         again = self.seen.unanswered()
         if self.status() not in batch_model.FINAL:
             self.refused(lambda: self.batches.retry(BATCH), BatchBusy)
@@ -359,24 +375,23 @@ class BatchLife(RuleBasedStateMachine):
         """However it was left: with workers that work it ends, once; and erased, it leaves nothing."""
         if not hasattr(self, "seen"):
             return
-        if (
-            self.redis.hexists(keys.batch(BATCH), "paused")
-            and not self.seen.forgotten
-            and self.status() == "in_progress"
-        ):
-            self.send(self.batches.pause(BATCH, paused=False))
-        self.work_until(lambda: self.seen.forgotten or self.is_at_rest())
         if not self.seen.forgotten:
+            self.let_it_end([Status.COMPLETED])
             assert self.seen.concluded == 1
             batch_model.check_lapse(self.redis)
             assert self.batches.forget(BATCH, OWNER)
             self.seen.forgotten = True
         self.work_until(lambda: not batch_model.left_of(self.redis))
 
+    def let_it_end(self, ends: Sequence[Status]) -> None:
+        self.resume()
+        self.work_until(self.is_at_rest, ends)
+
     def is_at_rest(self) -> bool:
         return self.status() in batch_model.FINAL and not self.redis.hexists(keys.batch(BATCH), "lapses_at")
 
-    def work_until(self, is_so: Any) -> None:
+    def work_until(self, is_so: Any, ends: Sequence[Status] = (Status.COMPLETED,)) -> None:
+        turns = itertools.cycle(ends)
         for _ in range(60):
             if is_so():
                 return
@@ -389,6 +404,6 @@ class BatchLife(RuleBasedStateMachine):
                 if self.broker:
                     self.deliver(0, 30)
                 else:
-                    self.write_one(self.claims.pop(0), Status.COMPLETED)
+                    self.write_one(self.claims.pop(0), next(turns))
             self.look()
         raise AssertionError(f"it never came to that: {batch_model.left_of(self.redis)}")

@@ -19,7 +19,7 @@ def test_no_interleaving_loses_an_item_or_ends_a_batch_twice(valkey: Valkey) -> 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
     )  # fmt: skip
