@@ -28,7 +28,7 @@ from tasks.domain.provider_errors import (
     ReasoningExhausted,
     TransientError,
 )
-from tasks.process import DRAIN
+from tasks.in_flight import DRAIN
 from tasks.store import jobs, keys, places
 from tasks.store.places import Place
 from tests.support import attempts

@@ -16,7 +16,7 @@ from tasks.domain.provider_errors import (
     ReasoningExhausted,
 )
 from tasks.domain.result import Usage
-from tasks.process import DRAIN, LOST
+from tasks.in_flight import DRAIN, LOST
 from tasks.serving import Serving
 from tasks.store import due, jobs
 from tasks.store.claim import Taker

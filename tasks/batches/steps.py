@@ -9,7 +9,8 @@ import structlog
 from tasks import process, publish, settings
 from tasks.batches import again, conclude, expand, shard
 from tasks.domain.errors import CallCut, Unavailable
-from tasks.process import DRAIN, WorkerProcess
+from tasks.in_flight import DRAIN
+from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.store import batch_work, steps
 from tasks.store.steps import Step

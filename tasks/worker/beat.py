@@ -11,7 +11,8 @@ import structlog
 
 from tasks import limits, listing, recovery, settings
 from tasks.domain.errors import Unavailable
-from tasks.process import LOST, WorkerProcess
+from tasks.in_flight import LOST
+from tasks.process import WorkerProcess
 from tasks.store import connection, due, events, fleet, keys
 from tasks.store.fleet import DRAINING, READY, Worker
 from tasks.worker.gate import Gate

@@ -9,7 +9,8 @@ import time
 import structlog
 
 from tasks import isolation, settings
-from tasks.process import DRAIN, WorkerProcess
+from tasks.in_flight import DRAIN
+from tasks.process import WorkerProcess
 from tasks.worker.beat import Beat
 from tasks.worker.engine import EngineKeeper
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks.process import DRAIN, LOST, EngineTurn, InFlight
+from tasks.engine_turn import EngineTurn
+from tasks.in_flight import DRAIN, LOST, InFlight
 from tasks.providers.base import DEADLINE, Call
 from tasks.store.claim import Claim
 from tests.support.polling import until
