@@ -15,8 +15,8 @@ from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submis
 from tasks.needs import Needs
 from tasks.routing import Route
 from tasks.store import capacity, durability, events, fleet, jobs, places, record
-from tasks.store.jobs import NewJob
 from tasks.store.message import Message
+from tasks.store.new_job import NewJob
 from tasks.store.places import Place
 
 #: What a record takes in Redis beside its texts, roughly: fields, indexes, the message and its copies.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.batches import chord, composition
 from tasks.providers.base import Call
 from tasks.store import batch_work
-from tasks.store.batch_work import Plan
+from tasks.store.batch_parts import Plan
 
 #: Shards that one script writes: a few milliseconds.
 AT_ONCE = 50

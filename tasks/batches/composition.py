@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tasks.domain import prefix
-from tasks.store.batch_work import Load, NewShard, Weighed
+from tasks.store.batch_parts import Load, NewShard, Weighed
 
 #: Items of one shard at the most: enough that a batch of 50,000 is a chord of some hundred parts.
 ITEMS = 100

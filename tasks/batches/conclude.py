@@ -7,7 +7,7 @@ import structlog
 from tasks.batches import last
 from tasks.domain.batch import BatchStatus, item_pages
 from tasks.store import batch_work
-from tasks.store.batch_work import Plan
+from tasks.store.batch_parts import Plan
 from tasks.store.steps import AT_ONCE
 
 log = structlog.get_logger()

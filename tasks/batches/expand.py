@@ -16,7 +16,7 @@ from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
 from tasks.store import batch_work, capacity, fleet
-from tasks.store.batch_work import NewItem, Plan
+from tasks.store.batch_parts import NewItem, Plan
 from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
 

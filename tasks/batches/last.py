@@ -17,9 +17,9 @@ from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Mode, Priority, Submissi
 from tasks.needs import Needs
 from tasks.schemas.submission import Asked, SubmissionSchema
 from tasks.store import batch_work, fleet, jobs
-from tasks.store.batch_work import Plan
-from tasks.store.jobs import NewJob
+from tasks.store.batch_parts import Plan
 from tasks.store.message import Message
+from tasks.store.new_job import NewJob
 from tasks.store.steps import AT_ONCE
 
 log = structlog.get_logger()

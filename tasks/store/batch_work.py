@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from redis import Redis
 
@@ -15,82 +14,10 @@ from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem
 from tasks.domain.job import Priority
 from tasks.store import connection, keys, steps
-from tasks.store.answers import Question
+from tasks.store.batch_parts import PLAN, WEIGHED, Load, NewItem, NewShard, Plan
 from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.steps import Step
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewItem:
-    """An item to write: `n` is the number of its line, from 1; `fields` its record as strings. `message` is its Celery
-    message, and `question` what it asks, where its answer may be shared."""
-
-    id: str
-    n: int
-    custom_id: str
-    fields: Mapping[str, str]
-    message: str = ""
-    question: Question | None = None
-
-
-class Weighed(NamedTuple):
-    """An item before it is in a shard: the number of its line, its tokens as estimated, and how its request begins
-    (tasks.domain.prefix)."""
-
-    n: int
-    tokens: int
-    prefix: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """Items of one chunk that go to the same place, as a shard says it."""
-
-    place: Mapping[str, str]
-    items: Sequence[Weighed]
-
-    def text(self) -> str:
-        """As it is kept until all lines have been read: some 20 bytes for a short item, 50 for a long one."""
-        return json.dumps([self.place, self.items], separators=(",", ":"))
-
-    @classmethod
-    def read(cls, text: str) -> Load:
-        """The inverse of `text`."""
-        place, items = json.loads(text)
-        return cls(place=place, items=[Weighed(*item) for item in items])
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewShard:
-    """A run of items that one message carries. `place` is where they go: {queue, target, and patience of those that go
-    elsewhere when there is no engine (ms, as a string)}."""
-
-    name: str
-    place: Mapping[str, str]
-    numbers: Sequence[int]
-
-
-#: The fields of an item's record that its shard depends on, as the script `unanswered` has them.
-WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
-#: The fields of a record that a plan is made of.
-PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
-    which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them."""
-
-    status: str
-    owner: str
-    lines: int
-    chunks: int
-    expanded: int
-    invalid: int
-    round: int
-    expires_at_s: float
-    options: Mapping[str, Any]
 
 
 class BatchWork:
@@ -105,20 +32,7 @@ class BatchWork:
         """What workers need to know of a batch; None when it is gone."""
         with renamed():
             said = cast(list[str | None], self._redis.hmget(keys.batch(batch_id), PLAN))
-        values = {name: value or "0" for name, value in zip(PLAN, said, strict=True)}
-        if said[0] is None:
-            return None
-        return Plan(
-            status=values["status"],
-            owner=values["owner"],
-            lines=int(values["lines"]),
-            chunks=int(values["chunks"]),
-            expanded=int(values["expanded"]),
-            invalid=int(values["invalid"]),
-            round=int(values["round"]),
-            expires_at_s=float(values["expires_at"]) / 1000,
-            options=json.loads(values["options"]),
-        )
+        return None if said[0] is None else Plan.read(said)
 
     def lines(self, batch_id: str, number: int) -> list[str]:
         """The lines of one chunk, each behind its number and a blank."""
@@ -136,10 +50,7 @@ class BatchWork:
         """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
         flat: list[Any] = []
         for item in items:
-            fields = {**item.fields, **item.question.fields()} if item.question else item.fields
-            pairs = [part for pair in fields.items() for part in pair]
-            shared = item.question.keys() if item.question else ["", ""]
-            flat += [item.id, item.custom_id, item.n, *shared, item.message, len(pairs), *pairs]
+            flat += item.args()
         args = [batch_id, chunk, int(Priority.BATCH), json.dumps([load.text() for load in loads])]
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]

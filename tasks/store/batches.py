@@ -15,8 +15,9 @@ from tasks.domain.batch import Batch, InvalidItem
 from tasks.domain.errors import BatchBusy, BatchNotFound, IdempotencyMismatch, InvalidRequest
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Priority
 from tasks.store import batch_record, connection, keys, steps
-from tasks.store.jobs import ERASED_KEPT_S, IDEMPOTENCY_TTL_S
+from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
+from tasks.store.new_job import IDEMPOTENCY_TTL_S
 from tasks.store.scripts import Scripts, renamed
 
 #: Lines of an upload that was broken off are gone after this long.

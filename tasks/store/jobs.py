@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
@@ -15,57 +14,19 @@ from tasks import quotas, settings
 from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
-from tasks.store.answers import Question
 from tasks.store.circuits import DEFAULT, Breaker, Told
 from tasks.store.claim import Claim, Taker
 from tasks.store.message import Message, messages
+from tasks.store.new_job import Accepted, NewJob
 from tasks.store.rate import CallOver, Waiters, let_go
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.taken import Taken, taken
 from tasks.store.together import Together
 
-IDEMPOTENCY_TTL_S = 24 * 3600
 #: How long a repeated DELETE is still answered like the first.
 ERASED_KEPT_S = 3600
 #: Two deaths of a process that ran nothing else are no accident.
 CRASHES_TO_QUARANTINE = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """The outcome of an accept. `unsent` is the error that kept its message back, if any; times are its record's.
-
-    `shares`: it has another's answer, or waits for it; `lifted` are messages of a leader in a hurry since.
-    """
-
-    job_id: str
-    replayed: bool = False
-    created_ms: int = 0
-    expires_ms: int = 0
-    unsent: str = ""
-    shares: bool = False
-    lifted: tuple[Message, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewJob:
-    """A job to accept. `fields` is its record as strings (see record.py); `list_age_s` is the oldest worth listing.
-
-    `answered_by` is the hosted provider and its id of the model, if it goes to one: none that is known to be retired.
-    `message` is the Celery message to send in the same step; "" leaves that to the caller. `question` is what it asks,
-    where its answer may be shared.
-    """
-
-    job_id: str
-    owner: str
-    idempotency_key: str | None
-    fingerprint: str
-    expires_in_s: float
-    list_age_s: float
-    fields: Mapping[str, str]
-    message: str = ""
-    answered_by: tuple[str, str] | None = None
-    question: Question | None = None
 
 
 class Jobs:
@@ -89,22 +50,7 @@ class Jobs:
 
         Raises IdempotencyMismatch when the key was used with another payload, ModelGone when its model is retired.
         """
-        idem = keys.idempotency(new.owner, new.idempotency_key) if new.idempotency_key else ""
-        head = [
-            new.job_id,
-            new.fingerprint,
-            IDEMPOTENCY_TTL_S,
-            int(new.expires_in_s * 1000),
-            int(new.list_age_s * 1000),
-            new.message,
-            self.ttl_s,
-        ]
-        fields = {**new.fields, **new.question.fields()} if new.question else new.fields
-        pairs = [part for pair in fields.items() for part in pair]
-        retired = keys.retired(*new.answered_by) if new.answered_by else ""
-        names = [keys.job(new.job_id), idem, keys.owner_jobs(new.owner), retired]
-        names += new.question.keys() if new.question else []
-        answer = self.scripts.call("accept", names, [*head, *pairs])
+        answer = self.scripts.call("accept", new.keys(), new.args(self.ttl_s))
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
         if answer[0] == "retired":

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from tasks.batches import composition
 from tasks.domain import prefix
-from tasks.store.batch_work import Load, NewShard
+from tasks.store.batch_parts import Load, NewShard
 
 RULES = [f"You are clerk {name}. " + f"Rule {name}: be brief. " * 60 for name in "ABCD"]
 

@@ -21,7 +21,8 @@ from tasks.domain.batch import item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest
 from tasks.domain.job import Status
 from tasks.store import keys, places, steps
-from tasks.store.batch_work import BatchWork, NewItem, Plan
+from tasks.store.batch_parts import NewItem, Plan
+from tasks.store.batch_work import BatchWork
 from tasks.store.batches import Batches, NewBatch
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due

@@ -22,9 +22,10 @@ from tasks.publish import list_of
 from tasks.store import keys, places
 from tasks.store.answers import Question
 from tasks.store.due import Due
-from tasks.store.jobs import Jobs, NewJob
+from tasks.store.jobs import Jobs
 from tasks.store.learned import Learned
 from tasks.store.message import Message
+from tasks.store.new_job import NewJob
 from tests.store import model
 from tests.store.elsewhere import ALL, BREAKER, GPU, WAYS, Elsewhere
 from tests.store.flights import Flights, question

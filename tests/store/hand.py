@@ -7,7 +7,8 @@ import secrets
 from tasks.store import keys
 from tasks.store.answers import Question
 from tasks.store.claim import Claim, Taker
-from tasks.store.jobs import Jobs, NewJob
+from tasks.store.jobs import Jobs
+from tasks.store.new_job import NewJob
 
 LEASE_S = 2.0
 SERVINGS = [("api", "upstream", "model")]

@@ -9,7 +9,7 @@ from redis import Redis
 
 from tasks.store import keys
 from tasks.store.claim import Claim
-from tasks.store.jobs import NewJob
+from tasks.store.new_job import NewJob
 from tasks.store.places import Place
 from tests.store.elsewhere import ALL, GPU, LIMITS, name
 

@@ -15,7 +15,8 @@ from tasks.store.answers import Question
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import BATCH as BATCH_OF_SWEEP
 from tasks.store.due import Due
-from tasks.store.jobs import Accepted, Jobs, NewJob
+from tasks.store.jobs import Jobs
+from tasks.store.new_job import Accepted, NewJob
 from tests.store.hand import LEASE_S, SERVINGS, claim
 from tests.support.valkey import Valkey
 

@@ -13,7 +13,8 @@ from tasks.domain.errors import BatchBusy, InvalidRequest
 from tasks.domain.job import Cache, Status
 from tasks.store import keys, places, steps
 from tasks.store.answers import Question
-from tasks.store.batch_work import BatchWork, Load, NewItem, NewShard, Weighed
+from tasks.store.batch_parts import Load, NewItem, NewShard, Weighed
+from tasks.store.batch_work import BatchWork
 from tasks.store.batches import Batches, NewBatch
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due

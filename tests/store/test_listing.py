@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 
 from tasks.store import keys
-from tasks.store.jobs import Jobs, NewJob
+from tasks.store.jobs import Jobs
+from tasks.store.new_job import NewJob
 from tests.support.valkey import Valkey
 
 RECORD = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",

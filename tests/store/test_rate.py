@@ -12,7 +12,8 @@ import pytest
 from tasks.store import keys
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
-from tasks.store.jobs import Jobs, NewJob
+from tasks.store.jobs import Jobs
+from tasks.store.new_job import NewJob
 from tasks.store.rate import CallOver, Ended
 from tasks.store.taken import Taken
 from tests.support.polling import until

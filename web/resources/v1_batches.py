@@ -20,7 +20,8 @@ from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
 from web.lines import Lines
 from web.schemas.batch_items import Page
-from web.schemas.v1_batch import BatchCreationSchema, Told, V1BatchesSchema, V1BatchListSchema, V1BatchSchema
+from web.schemas.v1_batch import BatchCreationSchema, V1BatchesSchema, V1BatchListSchema, V1BatchSchema
+from web.schemas.v1_batch_shown import Told
 
 blp = OpenAIBlueprint("v1 batches", __name__, url_prefix="/v1/batches", description="Batches, as OpenAI's API has them")
 

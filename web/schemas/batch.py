@@ -8,8 +8,9 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from tasks.domain.batch import Batch, BatchStatus
-from web.schemas.job import RESULT, TIMES, UsageSchema, rfc3339
-from web.schemas.job import shown as job_shown
+from web.schemas.job import RESULT, UsageSchema
+from web.schemas.job_shown import shown as job_shown
+from web.schemas.times import TIMES, rfc3339
 
 
 class BatchErrorSchema(Schema):

@@ -13,7 +13,7 @@ from tasks.domain.job import Job, Status
 from tasks.schemas.fields import Text
 from web.schemas.batch import BatchSchema, shown
 from web.schemas.job import JobSchema
-from web.schemas.job import shown as job_shown
+from web.schemas.job_shown import shown as job_shown
 
 
 class BatchesSchema(Schema):

@@ -10,8 +10,8 @@ from tasks.domain.job import Job, Kind, Mode, Status
 from tasks.domain.request import ChatRequest, Message
 from tasks.schemas.fields import Text
 from tasks.schemas.submission import Asked, SamplingSchema
-from web.schemas.job import TIMES, rfc3339
 from web.schemas.limits import CircuitSchema, LimitSchema
+from web.schemas.times import TIMES, rfc3339
 
 EXAMPLE = {"message": "Olá, como você está?", "max_tokens": 256, "temperature": 0.7, "use_reasoning": True}
 SHAPE = {"oneOf": [{"required": ["message"]}, {"required": ["messages"]}]}

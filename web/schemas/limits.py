@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from tasks.domain.circuit import CircuitState
-from web.schemas.job import TIMES, rfc3339
+from web.schemas.times import TIMES, rfc3339
 
 
 class Moment(fields.Field[datetime]):

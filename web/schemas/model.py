@@ -11,7 +11,7 @@ from marshmallow import Schema, fields
 
 from tasks.domain.known_model import KnownModel
 from tasks.domain.standing import State
-from web.schemas.job import TIMES, rfc3339
+from web.schemas.times import TIMES, rfc3339
 
 DAY = {"format": "date", "description": "The day that the provider named, if it did."}
 
