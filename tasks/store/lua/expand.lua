@@ -2,8 +2,9 @@
 -- was written before changes nothing. Refused by a full Redis: the step is tried again.
 --   KEYS  batch:{id}, names of its items (hash custom_id → n), its invalid items (list), the chunk (list of lines),
 --         its loads (list)
---   ARGV  batch, chunk number, priority, loads (JSON: [text of each, …]), invalid (the same), ttl_s, then for each item: id, custom_id, n, where its answer may be shared
---         answer:{question} and flight:{flight} and its message (else ""), number of its fields * 2, field, value, …
+--   ARGV  batch, chunk number, priority, loads (JSON: [text of each, …]), invalid (the same), ttl_s, then for each item:
+--         id, custom_id, n, where its answer may be shared answer:{question} and flight:{flight} and its message
+--         (else ""), number of its fields * 2, field, value, …
 --   returns {"gone"} the batch is over | {"known"} | {"written", n of a duplicate, …}: items whose custom_id was there
 local batch, chunk, now = KEYS[1], tonumber(ARGV[2]), now_ms()
 local b = fields_of(batch, "status", "expanded", "expires_at", "owner")
