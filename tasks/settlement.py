@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
-from tasks import charges, fallback, in_flight, learning, process, publish, settings
+from tasks import charges, endings, fallback, in_flight, learning, process, publish, settings
 from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
-from tasks.domain.job import Status
 from tasks.domain.provider_errors import (
     EngineAway,
     EngineLost,
-    ProviderError,
     RateLimited,
-    ReasoningExhausted,
     TransientError,
 )
-from tasks.domain.result import Usage
 from tasks.fallback import ALONE_AFTER_LOSSES, Departure
 from tasks.providers.base import Call
 from tasks.serving import Serving
@@ -31,7 +26,6 @@ from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
 from tasks.store.rate import CallOver, Waiters
-from tasks.vision import Receipt
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -60,11 +54,11 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | 
 def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
     match outcome:
         case Completed():
-            return patiently(lambda: _complete(jobs, claim, outcome))
+            return patiently(lambda: endings.complete(jobs, claim, outcome))
         case Refused(error=error):
-            return patiently(lambda: _fail(jobs, claim, error, outcome))
+            return patiently(lambda: endings.fail(jobs, claim, error, outcome))
         case Expired():
-            return patiently(lambda: _expire(jobs, claim))
+            return patiently(lambda: endings.expire(jobs, claim))
         case Postponed(error=error):
             return patiently(lambda: _postpone(jobs, claim, by, error, outcome))
         case Cut(why=in_flight.DRAIN):
@@ -119,50 +113,11 @@ def charge(jobs: Jobs, claim: Claim, reason: str) -> bool:
     return _sent(patiently(lambda: jobs.charge_crash(claim, reason)))
 
 
-def _spent(usage: Usage | None) -> dict[str, Any]:
-    return {"usage": usage.to_json()} if usage else {}
-
-
-def _texts(said: Mapping[str, Any]) -> dict[str, str]:
-    """Fields of a record, which are texts."""
-    return {name: json.dumps(value) for name, value in said.items()}
-
-
 def backoff_s(tries: int, retry_after_s: float | None) -> float:
     """Exponential with full jitter, capped; never before the provider's own hint."""
     here = settings.get()
     most = min(here.backoff_cap_s, here.backoff_s * 2.0**tries)
     return max(random.uniform(0.05, most), retry_after_s or 0.0)  # noqa: S311
-
-
-def _seen(images: Sequence[Receipt]) -> dict[str, str]:
-    return {"images": json.dumps(images)} if images else {}
-
-
-def _fail(jobs: Jobs, claim: Claim, error: ProviderError, outcome: Refused | Postponed) -> bool:
-    """Settle a job as failed, with what was spent on it all the same."""
-    spent = _spent(error.usage if isinstance(error, ReasoningExhausted) else None)
-    images = outcome.images if isinstance(outcome, Refused) else ()
-    fields = {"error_code": error.code, "error_message": error.message} | _seen(images) | _texts(spent)
-    told = fallback.told(outcome)
-    return jobs.settle(
-        claim, Status.FAILED, outcome="failed", reason=error.code, attempt=spent, fields=fields, told=told
-    )
-
-
-def _complete(jobs: Jobs, claim: Claim, outcome: Completed) -> bool:
-    answer = outcome.completion
-    spent = _spent(answer.usage)
-    fields = {"result": json.dumps(answer.result.to_json(), ensure_ascii=False)} | _seen(outcome.images) | _texts(spent)
-    attempt = {"model": answer.model} | spent
-    told = fallback.told(outcome)
-    return jobs.settle(claim, Status.COMPLETED, outcome="completed", attempt=attempt, fields=fields, told=told)
-
-
-def _expire(jobs: Jobs, claim: Claim) -> bool:
-    message = "the job's deadline passed before it was done"
-    fields = {"error_code": "deadline_exceeded", "error_message": message}
-    return jobs.settle(claim, Status.EXPIRED, outcome="expired", reason="the job's deadline passed", fields=fields)
 
 
 def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outcome: Postponed) -> bool:
@@ -183,7 +138,7 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outc
         case EngineLost():
             back = jobs.put_back(claim, outcome="engine_lost", reason=error.message, engine_lost=True, survived=True)
         case _ if fallback.is_last_try(claim, error):
-            return _fail(jobs, claim, error, outcome)
+            return endings.fail(jobs, claim, error, outcome)
         case _:
             back = jobs.put_back(
                 claim,

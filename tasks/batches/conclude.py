@@ -7,6 +7,7 @@ import structlog
 from tasks.batches import last
 from tasks.domain.batch import BatchStatus, item_pages
 from tasks.store import batch_work
+from tasks.store.batch_work import Plan
 from tasks.store.steps import AT_ONCE
 
 log = structlog.get_logger()
@@ -24,29 +25,43 @@ def look(batch_id: str) -> bool:
             return True
         word, *rest = store.conclude(batch_id, has_last=plan.options["on_complete"] is not None)
         if word == "erase":
-            _erase(batch_id, plan.lines)
+            _erase(batch_id, plan)
             return True
-        if word in ("gone", "over", "ended"):
-            if word == "ended":
-                log.info("batch.ended", batch_id=batch_id, status=rest[0])
+        if word in ("gone", "over"):
             return True
-        if word == "cancel":
-            _end(batch_id, plan.lines, BatchStatus.CANCELLED, "the batch was cancelled")
+        if word == "ended":
+            log.info("batch.ended", batch_id=batch_id, status=rest[0])
+        elif word == "lapses":
+            _let_lapse(batch_id, plan.lines, rest[0])
+            return True
+        elif word == "cancel":
+            _end(batch_id, plan, BatchStatus.CANCELLED, "the batch was cancelled")
         elif word == "expire":
-            _end(batch_id, plan.lines, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
+            _end(batch_id, plan, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
         elif word == "last" and not rest[0]:
             last.begin(batch_id, plan)
         else:
             return False
 
 
-def _erase(batch_id: str, lines: int) -> None:
-    for ids in item_pages(batch_id, lines, AT_ONCE):
+def _erase(batch_id: str, plan: Plan) -> None:
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
         batch_work.default().erase_items(ids)
     # The record last: until it is gone, whoever finds it goes on here.
-    batch_work.default().erase(batch_id)
+    batch_work.default().erase(batch_id, plan.round)
 
 
-def _end(batch_id: str, lines: int, status: BatchStatus, why: str) -> None:
+def _let_lapse(batch_id: str, lines: int, at_ms: str) -> None:
+    """Items have no time to live of their own while their batch runs: the first may have ended long ago."""
     for ids in item_pages(batch_id, lines, AT_ONCE):
-        batch_work.default().end_items(ids, status=status.value, why=why)
+        if not batch_work.default().let_lapse(batch_id, at_ms, ids):
+            return
+    batch_work.default().let_lapse(batch_id, at_ms, [], is_last=True)
+
+
+def _end(batch_id: str, plan: Plan, status: BatchStatus, why: str) -> None:
+    store, ended = batch_work.default(), 0
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        ended += store.end_items(ids, status=status.value, why=why)
+    if not ended and (missing := store.write_off(batch_id, plan.round, status=status.value)):
+        log.warning("batch.items_missing", batch_id=batch_id, items=missing)

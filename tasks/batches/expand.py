@@ -7,7 +7,7 @@ import time
 import structlog
 
 from tasks import dispatch, publish, questions, routing
-from tasks.batches import beginning, composition, door, openai_lines, reading
+from tasks.batches import beginning, composition, conclude, door, openai_lines, reading
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
@@ -53,6 +53,7 @@ def _begin(step: Step, plan: Plan, handle: Call) -> bool:
     if not accept:
         for ids in item_pages(batch_id, plan.lines, AT_ONCE):
             store.erase_items(ids)
+        conclude.look(batch_id)
     return True
 
 

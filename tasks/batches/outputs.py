@@ -35,8 +35,8 @@ class Output:
 
     @property
     def can_be_made(self) -> bool:
-        """Whether no item's record can have lapsed: an item's is kept from its own end, the batch's from its end."""
-        lapse = self.batch.created_at + timedelta(seconds=settings.get().job_ttl_s)
+        """Whether no item's record can have lapsed: they do with their batch's."""
+        lapse = self.created_at + timedelta(seconds=settings.get().job_ttl_s)
         return datetime.now(UTC) < min(lapse, self.expires_at)
 
 

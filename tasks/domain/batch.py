@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -109,8 +109,10 @@ class Batch:
     """A batch as its owner sees it. Times are aware, UTC.
 
     `total` counts the items, `lines` is the number of the last line; `counts` says for each way to end how many items
-    have, `invalid` among them.
-    `settled_per_s` is the measured rate, None while there is none.
+    have, `invalid` among them. `queued` counts the items by the queue that answers them, or did: one that moves on is
+    counted where it went, one with another's answer (`cached`, `coalesced`) nowhere.
+    `settled_per_s` is the rate measured in this round since it was begun or resumed, None while there is none.
+    `tokens_before` were used by earlier rounds. `as_of` is when all this was so, by the clock of the other times.
     """
 
     id: str
@@ -131,6 +133,8 @@ class Batch:
     metadata: Mapping[str, str]
     round: int
     settled_per_s: float | None
+    tokens_before: int
+    as_of: datetime
     error: Mapping[str, Any] | None
     on_complete: Mapping[str, Any] | None
     cancelling_at: datetime | None = None
@@ -142,15 +146,27 @@ class Batch:
         return sum(self.counts.values())
 
     @property
-    def eta_s(self) -> float | None:
-        """Seconds until the last item has ended at the present rate; None while that cannot be told."""
-        if self.status.is_final:
-            return 0.0
-        if self.status is BatchStatus.VALIDATING or self.is_paused or not self.settled_per_s:
+    def eta(self) -> datetime | None:
+        """When the last item will have ended at the present rate, at the deadline at the latest; None while that cannot
+        be told, while the batch is paused, and when it is over."""
+        left = max(0, self.total - self.settled)
+        if self.status.is_final or self.status is BatchStatus.VALIDATING or self.is_paused:
             return None
-        return max(0, self.total - self.settled) / self.settled_per_s
+        if left and not self.settled_per_s:
+            return None
+        left_s = left / self.settled_per_s if self.settled_per_s else 0.0
+        until_deadline_s = max(0.0, (self.expires_at - self.as_of).total_seconds())
+        return self.as_of + timedelta(seconds=min(left_s, until_deadline_s))
 
     @property
-    def eta(self) -> datetime | None:
-        """The moment of that."""
-        return None if self.eta_s is None or self.status.is_final else datetime.now(UTC) + timedelta(seconds=self.eta_s)
+    def is_estimating(self) -> bool:
+        """Whether there will be an `eta` once more items have ended."""
+        return self.eta is None and not self.status.is_final and not self.is_paused
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens per second of this round; None before its first."""
+        if self.in_progress_at is None or not self.usage:
+            return None
+        took = (self.finished_at or self.as_of) - self.in_progress_at
+        return (self.usage.get("total_tokens", 0) - self.tokens_before) / max(took.total_seconds(), 0.001)

@@ -79,7 +79,7 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for (queue, backoff, rate_limit, circuit_open, coalesced) and until when, if known."""
+    """What a pending job waits for: queue, backoff, rate_limit, circuit_open, paused, coalesced. `until` if known."""
 
     reason: str
     until: datetime | None = None

@@ -18,12 +18,15 @@ RATE_FROM = 5
 def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], *, now_us: float) -> Batch:
     """The batch of a record. `latest_us` are the moments at which the last items ended, the latest first."""
     error = values.get("error_code")
+    # Those of an earlier round, or from before a pause, tell nothing of the rate now.
+    since_us = 1000 * max(float(values.get("in_progress_at", 0)), float(values.get("resumed_at", 0)))
+    latest_us = [at_us for at_us in latest_us if at_us >= since_us]
     options = cast(dict[str, Any], json.loads(values["options"]))
     return Batch(
         id=batch_id,
         owner=values["owner"],
         status=BatchStatus(values["status"]),
-        is_paused="paused" in values,
+        is_paused="paused" in values and values["status"] == BatchStatus.IN_PROGRESS,
         created_at=from_ms(values["created_at"]),  # type: ignore[arg-type]
         in_progress_at=from_ms(values.get("in_progress_at")),
         finished_at=from_ms(values.get("finished_at")),
@@ -33,11 +36,13 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         counts={end.value: int(values.get(end.value, 0)) for end in ENDS} | {"invalid": int(values["invalid"])},
         cached=int(values.get("cached", 0)),
         coalesced=int(values.get("coalesced", 0)),
-        queued={name[7:]: int(n) for name, n in values.items() if name.startswith("queued ")},
+        queued={name[7:]: int(n) for name, n in values.items() if name.startswith("queued ") and n != "0"},
         usage={name[5:]: int(n) for name, n in values.items() if name.startswith("used ")},
         metadata=json.loads(values["metadata"]),
         round=int(values["round"]),
         settled_per_s=rate(latest_us, now_us),
+        tokens_before=int(values.get("tokens_before", 0)),
+        as_of=from_ms(now_us / 1000),  # type: ignore[arg-type]
         error={"code": error, "message": values["error_message"]} if error else None,
         on_complete=_last(values) if options["on_complete"] is not None else None,
         cancelling_at=from_ms(values.get("cancelling_at")),
@@ -46,10 +51,13 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
 
 
 def rate(latest_us: Sequence[float], now_us: float) -> float | None:
-    """Items per second over the last ones to end; falls while none does. None when too few have."""
-    if len(latest_us) < RATE_FROM:
+    """Items per second over the last ones to end; falls while none does. None when too few have.
+
+    A clock that was set back tells nothing either.
+    """
+    if len(latest_us) < RATE_FROM or now_us <= latest_us[-1]:
         return None
-    return (len(latest_us) - 1) * 1e6 / max(now_us - latest_us[-1], 1.0)
+    return (len(latest_us) - 1) * 1e6 / (now_us - latest_us[-1])
 
 
 def _last(values: Mapping[str, str]) -> dict[str, Any]:

@@ -205,6 +205,14 @@ class BatchWork:
         """End those of some items that are not over; how many."""
         return int(self._scripts.call("end_items", [], [status, why, self._ttl_s, *ids]))
 
+    def write_off(self, batch_id: str, round_: int, *, status: str) -> int:
+        """Count items that have no record as ended, when all others have; how many."""
+        return int(self._scripts.call("write_off", [keys.batch(batch_id)], [round_, status]))
+
+    def let_lapse(self, batch_id: str, at_ms: str, ids: Sequence[str], *, is_last: bool = False) -> bool:
+        """Let some items of a batch that is over lapse with it. False when a further round has begun."""
+        return bool(self._scripts.call("let_lapse", [keys.batch(batch_id)], [at_ms, int(is_last), *ids]))
+
     def unanswered(self, ids: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
         """Those of some items that ended without an answer: (line, what of the record their shards depend on)."""
         answer = self._scripts.call("unanswered", [], [prefix.LENGTHS[-1], *ids])
@@ -217,14 +225,16 @@ class BatchWork:
 
     def reset_items(self, batch_id: str, chunk: int, ids: Sequence[str], loads: Iterable[Load]) -> int:
         """Put those of a chunk's items back that ended without an answer; how many."""
-        args = [batch_id, chunk, json.dumps([load.text() for load in loads]), *ids]
+        args = [batch_id, chunk, int(Priority.BATCH), json.dumps([load.text() for load in loads]), *ids]
         return int(self._scripts.call("reset_items", [keys.batch(batch_id), keys.loads(batch_id)], args))
 
-    def erase(self, batch_id: str) -> None:
-        """Erase the record of a batch whose items are gone."""
+    def erase(self, batch_id: str, rounds: int) -> None:
+        """Erase the record of a batch whose items are gone, and the steps of its rounds. The record last."""
+        done = ["expand", *(f"retry-{number}" for number in range(2, rounds + 1))]
         with renamed():
             self._redis.delete(keys.invalid_items(batch_id), keys.settled_items(batch_id), keys.item_names(batch_id))
-            self._redis.delete(keys.loads(batch_id), keys.batch(batch_id))
+            self._redis.delete(keys.loads(batch_id), *(keys.job(steps.step_id(batch_id, name)) for name in done))
+            self._redis.delete(keys.batch(batch_id))
 
     def unclaimed(self, ids: Sequence[str]) -> list[tuple[str, int]]:
         """Those of some items that their shard has still to run, each with its epoch."""

@@ -27,6 +27,7 @@ def test_every_item_has_one_outcome_and_its_answer(service: Service) -> None:
     batch_id = batch.submit(service, items(250, model="sandbox/tokens-2"), metadata={"for": "me"})
     found = batch.ended(service, batch_id)
     assert (found["status"], found["counts"]["completed"], found["progress"]) == ("completed", 250, 1.0)
+    assert found["queues"] == {"api": 250}
     assert (found["metadata"], found["usage"]["completion_tokens"]) == ({"for": "me"}, 500)
     results = batch.read(service, batch_id, "results")
     assert sorted(line["custom_id"] for line in results) == sorted(f"item-{n}" for n in range(250))
@@ -102,7 +103,9 @@ def test_only_what_has_no_answer_is_run_again(service: Service) -> None:
     again = batch.act(service, batch_id, "retry")
     assert (again.status_code, again.json()["round"]) == (202, 2)
     until(lambda: batch.get(service, batch_id)["status"] == "in_progress", within_s=10)
-    assert batch.get(service, batch_id)["counts"] == {
+    begun = batch.get(service, batch_id)
+    assert (begun["eta"], begun["estimating"]) == (None, True), "told from the round before"
+    assert begun["counts"] == {
         "pending": 5, "completed": 40, "failed": 0, "cancelled": 0, "expired": 0, "invalid": 0,
     }  # fmt: skip
     batch.act(service, batch_id, "cancel")
@@ -131,7 +134,8 @@ def test_a_pause_begins_nothing_and_resuming_goes_on(service: Service) -> None:
 
     until(rests, within_s=20, every_s=1.0)
     assert done < 1500
-    assert batch.get(service, batch_id)["estimating"] is True
+    rests_at = batch.get(service, batch_id)
+    assert (rests_at["eta"], rests_at["estimating"]) == (None, False)
     assert batch.act(service, batch_id, "resume").json()["paused"] is False
     assert batch.ended(service, batch_id)["counts"]["completed"] == 1500
 
@@ -196,8 +200,10 @@ def test_items_that_ask_the_same_share_one_answer(service: Service) -> None:
     alike = [{"custom_id": f"same-{n}", "prompt": "the one question", "temperature": 0} for n in range(150)]
     first = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
     assert (first["counts"]["completed"], first["coalesced"], first["cached"]) == (150, 149, 0)
+    assert first["queues"] == {"api": 1}
     second = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
     assert (second["counts"]["completed"], second["coalesced"], second["cached"]) == (150, 0, 150)
+    assert second["queues"] == {}
     assert second["usage"] is None
     answers = {line["result"]["content"] for line in batch.read(service, second["id"], "results")}
     assert len(answers) == 1

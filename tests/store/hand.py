@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from tasks.store import keys
+from tasks.store.answers import Question
 from tasks.store.claim import Claim, Taker
 from tasks.store.jobs import Jobs, NewJob
 
@@ -19,11 +20,12 @@ def accept(
     fingerprint: str = "f",
     sent: bool = True,
     more: dict[str, str] | None = None,
+    question: Question | None = None,
 ) -> str:
     record = {"owner": "o", "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
               "queue": "api", "priority": "0", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
     new = NewJob(job_id=f"job_{secrets.token_hex(8)}", owner="o", idempotency_key=key,
-                 fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record)  # fmt: skip
+                 fingerprint=fingerprint, expires_in_s=60, list_age_s=60, fields=record, question=question)  # fmt: skip
     job_id = store.accept(new).job_id
     if sent:
         store.redis.lpush("api", job_id)

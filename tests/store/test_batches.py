@@ -10,11 +10,12 @@ import pytest
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest
-from tasks.domain.job import Status
+from tasks.domain.job import Cache, Status
 from tasks.store import keys, places, steps
+from tasks.store.answers import Question
 from tasks.store.batch_work import BatchWork, Load, NewItem, NewShard, Weighed
 from tasks.store.batches import Batches, NewBatch
-from tasks.store.claim import Taker
+from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
 from tasks.store.places import Place
@@ -52,10 +53,12 @@ class House:
                        message="first", fields=fields)  # fmt: skip
         assert self.batches.accept(new) == (BATCH, False)
 
-    def expand(self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None) -> list[int] | None:
+    def expand(
+        self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None, question: Question | None = None
+    ) -> list[int] | None:
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
                   "queue": "api", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
-        items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record) for n in lines]
+        items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record, question=question) for n in lines]
         named = ["queue", "target", "patience"]
         place = {name: record[name] for name in named if name in record}
         load = Load(place=place, items=[Weighed(n, 1, "") for n in lines])
@@ -94,6 +97,14 @@ class House:
     def settle(self, job_id: str, status: Status = Status.COMPLETED) -> None:
         assert self.jobs.settle(hand.claim(self.jobs, job_id, "w"), status, outcome=status.value)
 
+    def take(self, job_id: str) -> Claim | None:
+        epoch = int(str(self.redis.hget(keys.job(job_id), "epoch")))
+        taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=hand.SERVINGS)
+        return self.jobs.take(job_id, epoch, taker).claim
+
+    def tries(self, job_id: str) -> Any:
+        return self.redis.hget(keys.job(job_id), "tries")
+
     def field(self, name: str) -> Any:
         return self.redis.hget(keys.batch(BATCH), name)
 
@@ -102,6 +113,11 @@ class House:
         assert found is not None
         assert found.settled <= found.total
         return {name: count for name, count in found.counts.items() if count}
+
+    def queued(self) -> dict[str, int]:
+        found = self.batches.find(BATCH, OWNER)
+        assert found is not None
+        return dict(found.queued)
 
     def due_now(self, name: str) -> bool:
         score = self.redis.zscore(keys.DUE, steps.step_id(BATCH, name))
@@ -137,6 +153,37 @@ def test_shards_are_added_once_in_their_order_however_often_it_is_broken_off(hou
     assert house.redis.exists(keys.loads(BATCH), keys.item_names(BATCH)) == 0
 
 
+def test_items_are_counted_by_their_queue_once_whatever_is_done_again(house: House) -> None:
+    house.accept(4)
+    for _ in range(2):
+        house.expand(1, 2)
+        house.expand(3, 4, chunk=1, more={"queue": "gpu"})
+    assert house.queued() == {"api": 2, "gpu": 2}
+    house.begin()
+    ids = [item_id(BATCH, n) for n in (1, 2, 3, 4)]
+    assert house.jobs.put_back(hand.claim(house.jobs, ids[0], "w"), outcome="put_back", reason="x") != []
+    house.settle(ids[0])
+    house.work.end_items(ids, status="cancelled", why="w")
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    house.batches.retry(BATCH)
+    assert house.work.reset_items(BATCH, 0, ids, []) == 3
+    house.begin()
+    assert house.queued() == {"api": 2, "gpu": 2}
+
+
+def test_an_item_that_moves_on_is_counted_where_it_went(house: House) -> None:
+    house.accept(1)
+    house.expand(1, more=places.fields([ENGINE, HOSTED], patience_s=60.0) | {"queue": "gpu", "target": ""})
+    house.begin()
+    assert house.queued() == {"gpu": 1}
+    taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=[("gpu", "vllm", "tiny")])
+    claim = house.jobs.take(item_id(BATCH, 1), 0, taker).claim
+    assert claim is not None
+    for _ in range(2):
+        places.move(house.jobs, claim, outcome="failed", reason="x")
+        assert house.queued() == {"api": 1}
+
+
 def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
     house.accept(2)
     same = [NewItem(id=item_id(BATCH, n), n=n, custom_id="same", fields={"queue": "api"}) for n in (1, 2)]
@@ -165,7 +212,7 @@ def test_the_last_item_makes_the_batch_due_and_not_before(house: House) -> None:
     house.settle(ids[1])
     assert house.due_now("finish")
     assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
-    assert house.work.conclude(BATCH, has_last=False) == ["over"]
+    assert house.work.conclude(BATCH, has_last=False)[0] == "lapses"
     assert house.counts() == {"completed": 2, "failed": 1}
     assert [n for n, _ in house.batches.settled(BATCH, -1)] == [1, 3, 2]
 
@@ -234,8 +281,94 @@ def test_a_rejected_batch_leaves_no_shard(house: House) -> None:
     assert house.field("status") == "failed"
     assert house.redis.exists(keys.job(steps.step_id(BATCH, "1-0"))) == 0
     assert house.counts() == {"cancelled": 2}
+    assert house.queued() == {}
     with pytest.raises(InvalidRequest):
         house.batches.retry(BATCH)
+
+
+def test_an_item_is_kept_until_its_batch_is_over_and_lapses_with_it(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    assert house.redis.ttl(keys.job(ids[0])) == -1, "it may lapse while its batch runs"
+    house.settle(ids[1])
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    word, at = house.work.conclude(BATCH, has_last=False)
+    assert word == "lapses"
+    for _ in range(2):  # whoever dies in the middle is followed by another
+        assert house.work.let_lapse(BATCH, at, ids)
+        assert house.redis.ttl(keys.batch(BATCH)) == -1, "without its record the other items would never lapse"
+    assert house.work.let_lapse(BATCH, at, [], is_last=True)
+    kept = [keys.batch(BATCH), keys.settled_items(BATCH), *map(keys.job, ids)]
+    assert {house.redis.pexpiretime(key) for key in kept} == {int(at)}
+    assert house.work.conclude(BATCH, has_last=False) == ["over"]
+
+
+def test_nothing_of_a_further_round_lapses(house: House) -> None:
+    ids = house.begun(3)
+    house.settle(ids[0])
+    house.settle(ids[1], Status.FAILED)
+    house.settle(ids[2], Status.FAILED)
+    house.work.conclude(BATCH, has_last=False)
+    _, at = house.work.conclude(BATCH, has_last=False)
+    assert house.work.let_lapse(BATCH, at, ids[:2])
+    house.batches.retry(BATCH)
+    assert not house.work.let_lapse(BATCH, at, ids[2:])
+    assert not house.work.let_lapse(BATCH, at, [], is_last=True)
+    house.work.reset_items(BATCH, 0, ids, [])
+    kept = [keys.batch(BATCH), keys.settled_items(BATCH), *map(keys.job, ids)]
+    assert {house.redis.ttl(key) for key in kept} == {-1}
+
+
+def test_lines_wait_for_as_long_as_their_batch(house: House) -> None:
+    house.batches.keep_lines(BATCH, 0, [b"1 {}"])
+    assert house.redis.ttl(keys.chunk(BATCH, 0)) > 0, "of an upload that is broken off nothing is left"
+    house.accept(1)
+    assert house.redis.ttl(keys.chunk(BATCH, 0)) == -1
+
+
+def test_an_item_that_is_erased_is_not_waited_for(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    assert house.jobs.erase(ids[1], OWNER)
+    assert house.counts() == {"completed": 1, "cancelled": 1}
+    assert house.due_now("finish")
+    assert house.jobs.erase(ids[0], OWNER)
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.counts() == {"completed": 1, "cancelled": 1}
+
+
+def test_an_item_without_a_record_is_written_off_in_the_end(house: House) -> None:
+    ids = house.begun(3)
+    house.redis.delete(keys.job(ids[1]))
+    house.settle(ids[0])
+    house.batches.cancel(BATCH)
+    assert house.work.end_items(ids, status="cancelled", why="w") == 1
+    assert house.work.conclude(BATCH, has_last=False) == ["cancel"]
+    assert house.work.end_items(ids, status="cancelled", why="w") == 0
+    assert house.work.write_off(BATCH, 2, status="cancelled") == 0, "another round's"
+    assert house.work.write_off(BATCH, 1, status="cancelled") == 1
+    assert house.work.write_off(BATCH, 1, status="cancelled") == 0
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "cancelled"]
+    assert house.counts() == {"completed": 1, "cancelled": 2}
+
+
+def test_a_batch_whose_last_items_were_expired_by_the_sweep_is_expired(house: House) -> None:
+    ids = house.begun(2)
+    house.settle(ids[0])
+    hand.claim(house.jobs, ids[1], "w")
+    house.redis.hset(keys.job(ids[1]), "expires_at", 1)
+    house.redis.zadd(keys.DUE, {ids[1]: 1})
+    house.due.sweep()
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "expired"]
+    assert house.counts() == {"completed": 1, "expired": 1}
+
+
+def test_a_batch_that_was_rejected_can_be_erased(house: House) -> None:
+    house.accept(2)
+    house.expand(1, 2)
+    house.begin(accept=False)
+    assert house.batches.forget(BATCH, OWNER)
+    assert house.work.conclude(BATCH, has_last=False) == ["erase"]
 
 
 def test_the_job_over_the_results_is_waited_for(house: House) -> None:
@@ -304,6 +437,79 @@ def test_a_pause_takes_shards_out_of_line_and_out_of_hand(house: House) -> None:
     assert house.batches.pause(BATCH, paused=False) == []
 
 
+def test_a_paused_batch_begins_no_item_of_its_shards_nor_any_other(house: House) -> None:
+    ids = house.begun(3)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    assert house.jobs.put_back(claim, outcome="failed", reason="x", charged=True)
+    for job_id in ids[:2]:  # lined up on its own, and still its shard's
+        assert house.take(job_id) is None
+    assert house.work.unclaimed(ids) == [(ids[1], 0), (ids[2], 0)], "a shard's item was taken away from it"
+    waits = house.jobs.find(ids[0], OWNER)
+    assert waits is not None and waits.waiting_on is not None
+    assert (waits.waiting_on.reason, waits.waiting_on.until) == ("paused", None)
+    assert house.tries(ids[0]) == "1", "the wait was charged"
+    assert house.due.let_go() == [], "let go while it is paused"
+    house.batches.pause(BATCH, paused=False)
+    assert [one.job_id for one in house.due.let_go()] == [ids[0]]
+    assert house.due.let_go() == []
+    for job_id in ids:
+        house.settle(job_id)
+    assert house.work.conclude(BATCH, has_last=False) == ["ended", "completed"]
+    assert house.counts() == {"completed": 3}
+
+
+@pytest.mark.parametrize("how", ["cancel", "expire", "forget"])
+def test_a_paused_batch_ends_like_any_other(house: House, how: str) -> None:
+    ids = house.begun(2)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(ids[0]) is None
+    if how == "cancel":
+        house.batches.cancel(BATCH)
+    elif how == "forget":
+        house.batches.forget(BATCH, OWNER)
+    else:
+        house.redis.hset(keys.batch(BATCH), "expires_at", 1)
+    assert house.work.conclude(BATCH, has_last=False) == ["expire" if how == "expire" else "cancel"]
+    assert house.work.end_items(ids, status="cancelled", why="w") == 2
+    assert house.redis.exists(keys.parked(f"paused:{BATCH}")) == 0
+    assert house.work.conclude(BATCH, has_last=False)[0] == ("erase" if how == "forget" else "ended")
+    assert house.due.let_go() == []
+    assert not house.redis.sismember(keys.LIMITS, f"paused:{BATCH}")
+
+
+def test_an_item_that_waits_for_its_batch_has_a_deadline(house: House) -> None:
+    ids = house.begun(2)
+    claim = hand.claim(house.jobs, ids[0], "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(ids[0]) is None
+    house.redis.hset(keys.job(ids[0]), "expires_at", 1)
+    house.redis.zadd(keys.DUE, {ids[0]: 1})
+    house.due.sweep()
+    assert house.counts() == {"expired": 1}
+
+
+def test_whoever_asks_the_same_in_a_hurry_does_not_wait_for_a_paused_batch(house: House) -> None:
+    asked = Question(scope="o", asks="a", terms="", asked_of=("upstream", "model"), keep_s=50, cache=Cache.USE)
+    house.accept(2)
+    house.expand(1, 2, question=asked)
+    house.begin()
+    leader = item_id(BATCH, 1)
+    claim = hand.claim(house.jobs, leader, "w")
+    house.batches.pause(BATCH, paused=True)
+    house.jobs.put_back(claim, outcome="failed", reason="x")
+    assert house.take(leader) is None
+    other = hand.accept(house.jobs, more={"priority": "9"}, sent=False, question=asked)
+    assert house.jobs.find(other, OWNER).coalesced_with is None, "another batch's item waits for this one"  # type: ignore[union-attr]
+    single = hand.accept(house.jobs, sent=False, question=asked)
+    assert house.jobs.find(single, OWNER).coalesced_with == leader  # type: ignore[union-attr]
+    house.settle(leader)
+    assert house.counts() == {"completed": 1}
+
+
 def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House) -> None:
     house.accept(3)
     more = places.fields([ENGINE, HOSTED], patience_s=0.0) | {"queue": "gpu", "target": ""}
@@ -321,6 +527,7 @@ def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House
     ]
     moved = house.redis.hgetall(keys.job(item_id(BATCH, 1)))
     assert (moved["queue"], json.loads(moved["attempts"])[0]["reason"]) == ("api", "no_engine")
+    assert house.queued() == {"gpu": 1, "api": 2}
     assert house.redis.zscore(keys.DUE, item_id(BATCH, 1)) is None, "a watcher beside its shard's"
     assert house.redis.zscore(keys.waiting("api", 9), item_id(BATCH, 1)) is None
     house.settle(item_id(BATCH, 1))
@@ -348,5 +555,5 @@ def test_a_forgotten_batch_is_out_of_sight_at_once_and_erased_behind(house: Hous
     house.work.end_items(ids, status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=True) == ["erase"]
     house.work.erase_items(ids)
-    house.work.erase(BATCH)
+    house.work.erase(BATCH, 1)
     assert house.work.conclude(BATCH, has_last=True) == ["gone"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, fields
@@ -46,14 +45,30 @@ class BatchSchema(Schema):
     eta = fields.String(
         required=True,
         allow_none=True,
-        metadata=TIMES | {"description": "When the last item will have ended at the present rate; null: `estimating`."},
+        metadata=TIMES
+        | {
+            "description": "When the last item will have ended at the present rate, the deadline "
+            "at the latest; null while `estimating` or `paused`, and at the end."
+        },
     )
-    estimating = fields.Boolean(required=True)
+    estimating = fields.Boolean(
+        required=True, metadata={"description": "Too few items have ended in this round, or since it was resumed."}
+    )
     usage = fields.Nested(UsageSchema, required=True, allow_none=True)
-    tokens_per_s = fields.Float(required=True, allow_none=True)
+    tokens_per_s = fields.Float(
+        required=True, allow_none=True, metadata={"description": "Of this round, from its beginning on."}
+    )
     cached = fields.Integer(required=True, metadata={"description": "Items whose answer was there."})
     coalesced = fields.Integer(required=True, metadata={"description": "Items that shared another's answer."})
-    queues = fields.Dict(keys=fields.String(), values=fields.Integer(), required=True)
+    queues = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={
+            "description": "Items by the queue that answers them, or did. One that went elsewhere counts there; those "
+            "that were `cached` or `coalesced` went to none."
+        },
+    )
     round = fields.Integer(required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     error = fields.Nested(BatchErrorSchema, required=True, allow_none=True)
@@ -82,9 +97,9 @@ def shown(batch: Batch) -> dict[str, Any]:
         "counts": {"pending": open_items, **batch.counts},
         "progress": round(batch.settled / batch.total, 4),
         "eta": rfc3339(batch.eta),
-        "estimating": batch.eta is None and not batch.status.is_final,
+        "estimating": batch.is_estimating,
         "usage": dict(batch.usage) or None,
-        "tokens_per_s": tokens_per_s(batch),
+        "tokens_per_s": None if batch.tokens_per_s is None else round(batch.tokens_per_s, 1),
         "cached": batch.cached,
         "coalesced": batch.coalesced,
         "queues": dict(batch.queued),
@@ -102,11 +117,3 @@ def last_shown(last: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     said = job_shown(last["job"]) if "job" in last else {"status": None, "result": None, "error": last["error"]}
     return {"job_id": last["job_id"], **{name: said[name] for name in ("status", "result", "error")}}
-
-
-def tokens_per_s(batch: Batch) -> float | None:
-    """Tokens per second since its items were let go; None before."""
-    if batch.in_progress_at is None or not batch.usage:
-        return None
-    until = batch.finished_at or datetime.now(batch.in_progress_at.tzinfo)
-    return round(batch.usage.get("total_tokens", 0) / max((until - batch.in_progress_at).total_seconds(), 0.001), 1)

@@ -19,6 +19,8 @@ end
 local now = now_ms()
 redis.call("HSET", KEYS[1], "status", "validating", "created_at", now, "expires_at", now + tonumber(ARGV[4]),
   "expires_in_ms", ARGV[4], "invalid", 0, "settled", 0, "round", 1, unpack(ARGV, 10))
+-- Its lines wait for as long as it does: there may be nobody to read them for hours.
+for chunk = 0, redis.call("HGET", KEYS[1], "chunks") - 1 do redis.call("PERSIST", KEYS[1] .. ":chunk:" .. chunk) end
 redis.call("ZADD", KEYS[3], now_us(), id)
 redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
 local key = new_step(id, "expand", ARGV[7], ARGV[8], now, tonumber(ARGV[6]), "step", "expand")

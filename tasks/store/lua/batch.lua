@@ -1,15 +1,26 @@
 -- Batches and their steps. After common.lua.
 --
 -- A batch (hash tandem:batch:{id}) counts: total, valid, invalid, and how its items ended (completed, failed, cancelled,
--- expired; `settled` is their sum). An item is a job whose record names its batch and its `line`.
+-- expired; `settled` is their sum), and by "queued {queue}" where they are answered. An item is a job whose record names its batch and its `line`.
 -- A step is a record like a job's, with an epoch, a line to wait in, a lease and an entry in tandem:due: it carries what
 -- has to be done for a batch (step: expand | shard | finish) and is moved on by the same scripts. It has no owner.
 -- An item that its shard has not claimed yet is in phase `shard` and has no entry in tandem:due: its shard's counts.
 
--- A step that waits for somebody to enqueue it.
+-- A batch that was rejected has sent its items nowhere, and was given no answers.
+local function forget_queued(batch)
+  redis.call("HDEL", batch_key(batch), "cached", "coalesced")
+  for _, name in ipairs(redis.call("HKEYS", batch_key(batch))) do
+    if name:find("^queued ") then redis.call("HDEL", batch_key(batch), name) end
+  end
+end
+
+-- A step that waits for somebody to enqueue it. One that is there already is wanted for as long again.
 local function new_step(batch, name, queue, priority, now, keep_ms, ...)
   local key = job_key(step_id(batch, name))
-  if redis.call("EXISTS", key) == 1 then return key end
+  if redis.call("EXISTS", key) == 1 then
+    redis.call("HSET", key, "expires_at", now + keep_ms)
+    return key
+  end
   redis.call("HSET", key, "epoch", 0, "tries", 0, "status", "pending", "phase", "held", "batch_step", batch,
     "queue", queue, "priority", priority, "created_at", now, "expires_at", now + keep_ms, ...)
   return key

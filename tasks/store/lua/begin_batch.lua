@@ -15,7 +15,8 @@ if ARGV[5] == "0" then
   redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "cancelled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
   drop_shards(ARGV[1])
-for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[7]) end
+  forget_queued(ARGV[1])
+  redis.call("HSET", batch, "lapses_at", now + ARGV[7] * 1000)
   return {"rejected"}
 end
 redis.call("HSET", batch, "status", b.cancel_wanted and "cancelling" or "in_progress", "in_progress_at", now, "valid", valid)

@@ -9,12 +9,13 @@
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
 --           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own
 --           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, …} parked behind a
---            limit or a circuit, or moved on to another place; messages
+--            limit, a circuit or its batch's pause, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
 --            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms,
 --            provider, how many further places it may go to, probe (0|1: its call tries an open circuit), priority}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
-local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target")
+local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target",
+  "batch", "lifted")
 if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
 local provider, default_target
 for i = 8, #ARGV, 3 do
@@ -33,6 +34,18 @@ local names, call = scopes_of(policy, provider, target), id .. "." .. (j.epoch +
 local function go_to(nth, why)
   unbook(names, call)
   return {"held", -1, unpack(pass_over(id, key, now, places, nth, ARGV[3], why))}
+end
+
+-- An item of a paused batch waits: with its shard, or on its own if it was claimed before.
+if j.batch and not j.lifted and is_paused(j.batch) then
+  unbook(names, call)
+  if j.phase ~= "shard" then
+    leave_lines(id, key)
+    redis.call("HINCRBY", key, "epoch", 1)
+    park(id, key, now, PAUSE_LINE .. j.batch, now, "paused")
+    redis.call("HDEL", key, "until")
+  end
+  return {"held", -1}
 end
 
 local retired = redis.call("GET", retired_key(provider, target))

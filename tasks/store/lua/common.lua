@@ -9,6 +9,8 @@
 -- Every unfinished job has one entry in tandem:due, its watcher.
 
 local ATTEMPTS_KEPT = 32
+-- Behind "paused:{batch}" wait the items of a paused batch that are not their shards' any more.
+local PAUSE_LINE = "paused:"
 local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 
 local function now_us()
@@ -25,6 +27,7 @@ local function limit_key(limit) return "tandem:limit:" .. limit end
 local function retired_key(provider, model) return "tandem:retired:" .. provider .. ":" .. model end
 local function batch_key(batch) return "tandem:batch:" .. batch end
 local function item_id(batch, line) return "job_" .. batch:sub(#"batch_" + 1) .. "-" .. line end
+local function is_paused(batch) return redis.call("HEXISTS", batch_key(batch), "paused") == 1 end
 local function step_id(batch, name) return "step_" .. batch .. "_" .. name end
 local function followers_key(flight) return "tandem:followers:" .. flight end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
@@ -90,6 +93,9 @@ local function count(owner, now, line, counts)
   add_up(key, line, counts)
   redis.call("EXPIRE", key, USAGE_KEPT_S)
 end
+
+-- Items of a batch by the queue that answers them: so many more, or fewer. One that has another's answer is in none.
+local function count_queued(batch, queue, n) redis.call("HINCRBY", batch_key(batch), "queued " .. queue, n) end
 
 -- Interactive before batch, the older first.
 local function place_of(priority, created_at) return tonumber(priority) * 1e13 + tonumber(created_at) end
@@ -164,12 +170,18 @@ local function watch_step(id, at)
   redis.call("ZADD", "tandem:due", at, id)
 end
 
--- The end of an item is counted in its batch. The last one, or one failure too many, makes the batch due.
+-- What the records of batches say when nothing changes any more.
+local BATCH_OVER = {completed = true, failed = true, cancelled = true, expired = true}
+
+-- The end of an item is counted in its batch. The last one, or one failure too many, makes the batch due. Returns whether
+-- it is an item of a batch that is there, which lets the records of all its items lapse with its own.
 local function count_item(key, now, status)
   local j = fields_of(key, "batch", "line", "last_of")
   if j.last_of then watch_step(step_id(j.last_of, "finish"), now) end
   local batch = j.batch and batch_key(j.batch)
-  if not batch or redis.call("EXISTS", batch) == 0 then return end
+  local stands = batch and redis.call("HGET", batch, "status")
+  if not stands then return false end
+  if BATCH_OVER[stands] then return true end
   local ended = redis.call("HINCRBY", batch, status, 1)
   local settled = redis.call("HINCRBY", batch, "settled", 1)
   local b = fields_of(batch, "valid", "stop_at", "settled_us")
@@ -182,11 +194,13 @@ local function count_item(key, now, status)
     -- One that runs right now looks again by itself.
     if redis.call("HGET", job_key(finish), "phase") == "backoff" then watch_step(finish, now) end
   end
+  return true
 end
+
 -- What the end of a leader means for those who follow it: in flights.lua.
 local end_flight
 
--- End a job for good: its record stays for ttl_s, nobody watches it any more, whoever waits is told.
+-- End a job for good: its record stays for ttl_s, an item's as long as its batch's. Nobody watches it any more, whoever waits is told.
 local function finish(id, key, now, status, ttl_s)
   local flight = leave_lines(id, key)
   redis.call("HSET", key, "status", status, "phase", "", "finished_at", now)
@@ -194,8 +208,7 @@ local function finish(id, key, now, status, ttl_s)
   -- An answered prompt is not needed any more; those of others may be asked again.
   if status == "completed" then redis.call("HDEL", key, "request") end
   redis.call("ZREM", "tandem:due", id)
-  redis.call("EXPIRE", key, ttl_s)
-  count_item(key, now, status)
+  if not count_item(key, now, status) then redis.call("EXPIRE", key, ttl_s) end
   redis.call("PUBLISH", "tandem:settled", id)
   if flight then end_flight(flight, id, status, now, ttl_s) end
 end

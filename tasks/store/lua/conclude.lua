@@ -4,24 +4,25 @@
 --   KEYS  batch:{id}
 --   ARGV  batch, has_last (1: a job is to be run over the results first), ttl_s
 --   returns {"gone"} | {"erase"} it is over, and is to be erased
---           | {"over"} it ended before | {"open", status, paused} items are still to come
+--           | {"over"} it ended before | {"lapses", at (ms)} it did, and its records are to lapse then: let_lapse.lua
+--           | {"open"} items are still to come
 --           | {"expire"} | {"cancel"} the rest is to be ended first
 --           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet | {"ended", status}
 local batch, now = KEYS[1], now_ms()
-local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "stop_at", "last_job")
+local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "expired", "stop_at",
+  "last_job", "lapses_at")
 if not b.status then return {"gone"} end
-if b.status ~= "validating" and redis.call("HGET", batch, "erase") and tonumber(b.settled) >= tonumber(b.valid or 0) then
+local is_settled = BATCH_OVER[b.status] or tonumber(b.settled) >= tonumber(b.valid or math.huge)
+if b.status ~= "validating" and is_settled and redis.call("HGET", batch, "erase") then
   drop_shards(ARGV[1])
   return {"erase"}
 end
+if BATCH_OVER[b.status] and b.lapses_at then return {"lapses", b.lapses_at} end
 if b.status ~= "in_progress" and b.status ~= "cancelling" and b.status ~= "finalizing" then return {"over"} end
 if tonumber(b.settled) < tonumber(b.valid) then
   if b.status == "cancelling" then return {"cancel"} end
   if b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then return {"cancel"} end
-  if tonumber(b.expires_at) <= now then
-    redis.call("HSET", batch, "is_expired", 1)
-    return {"expire"}
-  end
+  if tonumber(b.expires_at) <= now then return {"expire"} end
   return {"open"}
 end
 if ARGV[2] == "1" and b.status ~= "cancelling" then
@@ -33,13 +34,13 @@ end
 local status = "completed"
 if b.status == "cancelling" then
   status = "cancelled"
-elseif redis.call("HGET", batch, "is_expired") then
+elseif tonumber(b.expired or 0) > 0 then
   status = "expired"
 elseif b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at) then
   status = "failed"
   redis.call("HSET", batch, "error_code", "too_many_failures", "error_message", b.failed .. " items failed")
 end
-redis.call("HSET", batch, "status", status, "finished_at", now)
+redis.call("HSET", batch, "status", status, "finished_at", now, "lapses_at", now + ARGV[3] * 1000)
+redis.call("HDEL", batch, "paused")
 drop_shards(ARGV[1])
-for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("EXPIRE", batch .. kept, ARGV[3]) end
 return {"ended", status}

@@ -11,6 +11,8 @@ if j.owner ~= ARGV[2] then return 0 end
 local flight = leave_lines(id, key)
 redis.call("ZREM", "tandem:due", id)
 redis.call("ZREM", KEYS[2], id)
+-- Its batch does not wait for it.
+if j.status == "pending" or j.status == "processing" then count_item(key, now_ms(), "cancelled") end
 redis.call("DEL", key)
 redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[3])
 if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end

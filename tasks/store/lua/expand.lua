@@ -11,7 +11,7 @@ local b = fields_of(batch, "status", "expanded", "expires_at", "owner")
 if b.status ~= "validating" then return {"gone"} end
 if tonumber(b.expanded or 0) > chunk then return {"known"} end
 
-local ttl_s, doubled, i = ARGV[6], {}, 7
+local ttl_s, doubled, queued, i = ARGV[6], {}, {}, 7
 while i <= #ARGV do
   local id, name, n, answer, flight, message = unpack(ARGV, i, i + 5)
   local count = tonumber(ARGV[i + 6])
@@ -21,11 +21,14 @@ while i <= #ARGV do
     redis.call("HSET", job_key(id), "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
       "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[3],
       "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 7, i + 6 + count))
+    local queue = redis.call("HGET", job_key(id), "queue")
+    queued[queue] = (queued[queue] or 0) + 1
     -- One whose answer is there, or under way, is not its shard's any more.
     if flight ~= "" then board(id, job_key(id), now, answer, flight:sub(#flight_key("") + 1), message, ttl_s) end
   end
   i = i + 7 + count
 end
+for queue, n in pairs(queued) do count_queued(ARGV[1], queue, n) end
 for _, text in ipairs(cjson.decode(ARGV[4])) do redis.call("RPUSH", KEYS[5], text) end
 local invalid = cjson.decode(ARGV[5])
 for _, text in ipairs(invalid) do redis.call("RPUSH", KEYS[3], text) end

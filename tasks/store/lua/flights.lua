@@ -40,9 +40,12 @@ end
 local function share(from, id, key, now, ttl_s)
   redis.call("HSET", key, "result", from.result, "usage", NOTHING_USED, "saved", from.saved)
   if from.images then redis.call("HSET", key, "images", from.images) end
-  local j = fields_of(key, "owner", "batch", "cached")
+  local j = fields_of(key, "owner", "batch", "cached", "queue")
   count(j.owner, now, from.line, {cached_requests = 1, saved_tokens = from.tokens})
-  if j.batch then add_up(batch_key(j.batch), "", {[j.cached and "cached" or "coalesced"] = 1}) end
+  if j.batch then
+    add_up(batch_key(j.batch), "", {[j.cached and "cached" or "coalesced"] = 1})
+    count_queued(j.batch, j.queue, -1)
+  end
   finish(id, key, now, "completed", ttl_s)
 end
 
@@ -143,10 +146,12 @@ local function lift(id, key, priority, now)
   local j = fields_of(key, "phase", "priority", "queue", "limit", "created_at")
   if tonumber(j.priority) <= tonumber(priority) then return {} end
   leave_lines(id, key)
-  redis.call("HSET", key, "priority", priority)
+  redis.call("HSET", key, "priority", priority, "lifted", 1)
+  -- An item goes ahead of its shard, and although its batch is paused.
+  local rests = j.phase == "parked" and j.limit:sub(1, #PAUSE_LINE) == PAUSE_LINE
+  if j.phase == "queued" or j.phase == "shard" or rests then return enqueue(id, key, now) end
   if j.phase == "parked" then redis.call("ZADD", parked_key(j.limit), place_of(priority, j.created_at), id) end
-  -- An item goes ahead of its shard.
-  return (j.phase == "queued" or j.phase == "shard") and enqueue(id, key, now) or {}
+  return {}
 end
 
 local function follow(id, key, now, flight, leader, l, message)
@@ -156,13 +161,19 @@ local function follow(id, key, now, flight, leader, l, message)
   return lift(leader, job_key(leader), redis.call("HGET", key, "priority"), now)
 end
 
+-- Whether a leader waits for its batch to go on, and would not for this follower.
+local function rests(l, key)
+  return l.status == "pending" and l.batch and is_paused(l.batch)
+    and tonumber(redis.call("HGET", key, "priority")) >= tonumber(l.priority)
+end
+
 -- A new job comes aboard. `answer` is the key of a cached answer, "" when it wants a new one and does not follow.
 -- Returns "hit": it is completed | "following" and messages to be sent | nothing: it is to be run
 local function board(id, key, now, answer, flight, message, ttl_s)
   local found = answer ~= "" and redis.call("GET", answer)
   local from = found and answer_of(found)
   local leader = redis.call("GET", flight_key(flight))
-  local l = leader and fields_of(job_key(leader), "status", "owner", "expires_at") or {}
+  local l = leader and fields_of(job_key(leader), "status", "owner", "expires_at", "batch", "priority") or {}
   if not from and answer ~= "" and l.status == "completed" then from = answer_of(leader) end
   if from then
     redis.call("HSET", key, "cached", 1)
@@ -170,7 +181,7 @@ local function board(id, key, now, answer, flight, message, ttl_s)
     return "hit"
   end
   if is_unfinished(l.status) then
-    if answer ~= "" then return "following", follow(id, key, now, flight, leader, l, message) end
+    if answer ~= "" and not rests(l, key) then return "following", follow(id, key, now, flight, leader, l, message) end
   elseif l.status ~= "completed" then
     lead(id, key, flight, now)
   end

@@ -8,7 +8,9 @@ if not is_owned(key, ARGV[2]) then return {} end
 if delay < 0 then
   redis.call("HSET", key, "status", "completed", "phase", "")
   redis.call("ZREM", "tandem:due", id)
-  redis.call("EXPIRE", key, ARGV[3])
+  -- Of a batch that was erased nothing is left.
+  local batch = batch_key(redis.call("HGET", key, "batch_step"))
+  if redis.call("EXISTS", batch) == 1 then redis.call("EXPIRE", key, ARGV[3]) else redis.call("DEL", key) end
   return {"over"}
 end
 redis.call("HINCRBY", key, "epoch", 1)

@@ -3,7 +3,8 @@
 -- with circuit
 -- Let jobs go that were parked behind a limit: with a quota as many as there is room for. Without one, after a hold,
 -- one goes first, then two, four, …: ten thousand woken together would run into the same limit again. Behind a circuit
--- one at a time until it has closed, and then in the same way.
+-- one at a time until it has closed, and then in the same way. Items of a paused batch in the largest groups once it
+-- goes on.
 --   KEYS  limits (set of names)
 --   ARGV  step_ms between two groups, largest group, policy
 --   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, id, …}: messages to be sent
@@ -43,11 +44,23 @@ local function by_circuit(limit, name)
   return now + tonumber(ARGV[1])
 end
 
+local function by_pause(limit, batch)
+  if redis.call("ZCARD", parked_key(limit)) == 0 then
+    redis.call("SREM", KEYS[1], limit)
+    return nil
+  end
+  if is_paused(batch) then return nil end
+  let_first(limit, ARGV[2])
+  return now + tonumber(ARGV[1])
+end
+
 for _, limit in ipairs(redis.call("SMEMBERS", KEYS[1])) do
   local at, name
   if limit:sub(1, #CIRCUIT_LINE) == CIRCUIT_LINE then name = limit:sub(#CIRCUIT_LINE + 1) end
   if policy.scopes[limit] then
     at = give(policy, limit, now, send)
+  elseif limit:sub(1, #PAUSE_LINE) == PAUSE_LINE then
+    at = by_pause(limit, limit:sub(#PAUSE_LINE + 1))
   elseif name then
     at = by_circuit(limit, name)
   else

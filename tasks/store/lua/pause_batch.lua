@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- with batch
--- Hold the shards of a batch, or let them go again. Calls that run are not cut.
+-- Hold the shards of a batch, or let them go again. Calls that run are not cut. Items that are not their shards' any more
+-- are held when they come up for a claim, and let go by let_go.lua.
 --   KEYS  batch:{id}
 --   ARGV  batch, paused (0|1)
 --   returns {"over"} | {"done", id, epoch, queue, priority, …}: messages of the shards that go on
@@ -8,7 +9,12 @@ local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "paused")
 if b.status ~= "in_progress" then return {"over"} end
 local send = {"done"}
-if ARGV[2] == "1" then redis.call("HSET", batch, "paused", 1) else redis.call("HDEL", batch, "paused") end
+if ARGV[2] == "1" then
+  redis.call("HSET", batch, "paused", 1)
+elseif b.paused then
+  redis.call("HDEL", batch, "paused")
+  redis.call("HSET", batch, "resumed_at", now)
+end
 for _, name in ipairs(redis.call("LRANGE", batch .. ":shards", 0, -1)) do
   local id = step_id(ARGV[1], name)
   local key = job_key(id)

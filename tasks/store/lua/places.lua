@@ -31,6 +31,11 @@ end
 -- Move a job on: it is in the line of its new place, with all its tries before it. Returns its message.
 local function move(id, key, now, places, nth)
   local place, left = places[nth], {unpack(places, nth)}
+  local j = fields_of(key, "batch", "queue")
+  if j.batch then
+    count_queued(j.batch, j.queue, -1)
+    count_queued(j.batch, place[1], 1)
+  end
   leave_lines(id, key)
   redis.call("HSET", key, "queue", place[1], "target", place[3], "tries", 0)
   redis.call("HDEL", key, "patience", "scopes", "limit", "worker")
