@@ -12,6 +12,10 @@ from time import monotonic
 from kombu.transport import redis, virtual
 
 from tasks import process
+from tasks.room import SINGLE
+
+#: For how long a pop waits that does not look for shards. With kombu's second, workers stood idle between shards.
+FULL_S = 0.05
 
 
 class QoS(virtual.QoS):
@@ -34,7 +38,9 @@ class Channel(redis.Channel):
         keys = [self._q_for_pri(queue, one) for one in order for queue in queues]  # type: ignore[attr-defined]
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
-        self.client.connection.send_command("BRPOP", *keys, timeout or self.brpop_timeout)
+        # While there is no room for a shard, it looks again soon: there may be any moment.
+        timeout = timeout or (FULL_S if order == SINGLE else self.brpop_timeout)
+        self.client.connection.send_command("BRPOP", *keys, timeout)
 
 
 class Transport(redis.Transport):
