@@ -183,6 +183,32 @@ def test_an_erased_batch_leaves_nothing(service: Service) -> None:
     until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
 
 
+def test_a_batch_that_waits_for_an_engine_can_be_cancelled_and_begun_anew(service: Service) -> None:
+    batch_id = batch.submit(service, items(250, mode="gpu"))
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    found = batch.ended(service, batch_id, within_s=20)
+    assert (found["status"], found["counts"]["cancelled"]) == ("cancelled", 250)
+    assert len(batch.read(service, batch_id, "errors")) == 250
+    assert service.valkey.client.keys(f"tandem:batch:{batch_id}:chunk:*") == []
+    assert batch.act(service, batch_id, "retry").status_code == 202
+    until(lambda: batch.get(service, batch_id)["counts"]["pending"] == 250, within_s=10)
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    assert batch.ended(service, batch_id, within_s=20)["counts"]["cancelled"] == 250
+
+
+def test_a_batch_that_waits_for_an_engine_can_be_erased(service: Service) -> None:
+    batch_id = batch.submit(service, [*items(250), *items(250, mode="gpu")])
+    assert service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).status_code == 204
+    until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
+
+
+def test_a_batch_that_nobody_was_there_for_expires(service: Service) -> None:
+    found = batch.ended(service, batch.submit(service, items(150, mode="gpu"), expires_in_s=1), within_s=20)
+    assert (found["status"], found["counts"]["expired"]) == ("expired", 150)
+    told = batch.read(service, found["id"], "errors")
+    assert {(line["status"], line["error"]["code"]) for line in told} == {("expired", "deadline_exceeded")}
+
+
 def test_batches_are_listed_newest_first(service: Service) -> None:
     made = [batch.submit(service, items(1)) for _ in range(3)]
     page = service.http.get(f"{service.url}/batches", params={"limit": 2}, timeout=10).json()
