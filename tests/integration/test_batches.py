@@ -263,6 +263,48 @@ def test_what_comes_of_the_results_is_told_when_it_fails(service: Service) -> No
         assert found["on_complete"]["error"]["code"] == code
 
 
+def test_the_job_over_the_results_ends_with_its_batch(service: Service) -> None:
+    reduce = {"prompt": "sum {{total}}", "model": "sandbox/slow-60000ms"}
+    batch_id = batch.submit(service, items(20, model="sandbox/tokens-1"), on_complete=reduce)
+    until(lambda: (batch.get(service, batch_id)["on_complete"] or {})["status"] == "processing", within_s=15)
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    found = batch.ended(service, batch_id, within_s=10)
+    assert (found["status"], found["on_complete"]["status"]) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("reduce", [{"mode": "gpu"}, {"model": "sandbox/slow-60000ms"}])
+def test_a_batch_waits_for_the_job_over_its_results_until_its_deadline(
+    service: Service, reduce: dict[str, str]
+) -> None:
+    options = {"on_complete": {"prompt": "sum {{total}}", **reduce}, "expires_in_s": 5}
+    found = batch.ended(service, batch.submit(service, items(5, model="sandbox/tokens-1"), **options), within_s=15)
+    assert (found["status"], found["counts"]["completed"]) == ("completed", 5)
+    assert found["on_complete"]["error"]["code"] == "deadline_exceeded"
+
+
+def erased(service: Service, batch_id: str) -> None:
+    assert service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).status_code == 204
+    until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
+
+
+def test_the_jobs_over_the_results_of_all_rounds_are_erased(service: Service) -> None:
+    bad = {"custom_id": "bad", "prompt": "x", "model": "sandbox/times-1+status-400"}
+    reduce = {"prompt": "{{total}}", "model": "sandbox/tokens-1"}
+    batch_id = batch.submit(service, [*items(5, model="sandbox/tokens-1"), bad], on_complete=reduce)
+    batch.ended(service, batch_id)
+    assert batch.act(service, batch_id, "retry").status_code == 202
+    assert batch.ended(service, batch_id)["on_complete"]["job_id"].endswith("-last2")
+    assert len([key for key in kept_of(service, batch_id) if "-last" in str(key)]) == 2
+    erased(service, batch_id)
+
+
+def test_a_job_over_the_results_that_runs_is_erased(service: Service) -> None:
+    reduce = {"prompt": "{{total}}", "model": "sandbox/slow-60000ms"}
+    batch_id = batch.submit(service, items(5, model="sandbox/tokens-1"), on_complete=reduce)
+    until(lambda: batch.get(service, batch_id)["on_complete"]["status"] == "processing", within_s=15)
+    erased(service, batch_id)
+
+
 def test_a_job_over_the_results_that_could_never_be_is_refused(service: Service) -> None:
     for reduce, field in (
         ({}, "messages"),
