@@ -248,7 +248,22 @@ def test_a_job_is_run_over_the_results_once(service: Service) -> None:
     assert (found["status"], found["counts"]["completed"], last["status"]) == ("completed", 120, "completed")
     assert "120 of 121:" in last["result"]["content"]
     assert "c0=completed c1=completed" in last["result"]["content"]
+    listed = service.http.get(f"{service.url}/batches", params={"limit": 1}, timeout=10).json()["data"]
+    assert [(one["id"], one["on_complete"]) for one in listed] == [(found["id"], last)]
     assert len([c for c in calls(service.sandbox_log) if (c["job_id"], c["event"]) == (last["job_id"], "arrived")]) == 1
+
+
+def test_the_results_are_counted_as_the_batch_counts_them(service: Service) -> None:
+    mixed = [
+        {"custom_id": "bad", "prompt": "x", "model": "sandbox/status-400"},
+        *items(400, model="sandbox/slow-300ms"),
+    ]
+    reduce = {"prompt": "f={{failed}} c={{cancelled}} e={{expired}} ok={{completed}}.", "model": "sandbox/echo"}
+    found = batch.ended(service, batch.submit(service, mixed, on_item_failure="stop", on_complete=reduce))
+    counts = found["counts"]
+    assert (counts["failed"], counts["cancelled"] > 0) == (1, True)
+    said = f"f=1 c={counts['cancelled']} e=0 ok={counts['completed']}."
+    assert said in found["on_complete"]["result"]["content"]
 
 
 def test_what_comes_of_the_results_is_told_when_it_fails(service: Service) -> None:
