@@ -442,6 +442,7 @@ def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
     house.work.end_items(ids, status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=False)[0] == "ended"
     assert [one.job_id for one in house.batches.retry(BATCH)] == [steps.step_id(BATCH, "retry-2")]
+    assert house.counts() == {"completed": 1}, "what is to be put back is told as ended"
     unanswered = house.work.unanswered(ids)
     assert unanswered[0] == (
         2,
