@@ -261,3 +261,13 @@ def test_no_more_items_are_in_hand_than_a_worker_has_calls(tmp_path: Path) -> No
             found = records(service.valkey.client, ids)
             in_hand.append(sum(record.get("status") == "processing" for record in found))
         assert slots // 2 < max(in_hand) <= slots
+
+
+def test_a_batch_of_high_priority_goes_before_one_that_came_first(tmp_path: Path) -> None:
+    with Service(tmp_path, workers=1, concurrency=4) as service:
+        first = batch.submit(service, items(500, model="sandbox/slow-50ms"), priority="low")
+        until(lambda: batch.get(service, first)["counts"]["completed"], within_s=20)
+        urgent = batch.submit(service, items(30, model="sandbox/slow-50ms"), priority="high")
+        assert batch.ended(service, urgent)["status"] == "completed"
+        assert batch.get(service, first)["status"] == "in_progress"
+        batch.act(service, first, "cancel")
