@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tasks.domain.job import Priority
 from tasks.store.answers import Question
 
 
@@ -91,6 +92,11 @@ class Plan:
     options: Mapping[str, Any]
     is_unwanted: bool
     is_erased: bool
+
+    @property
+    def priority(self) -> Priority:
+        """That of its items and shards."""
+        return Priority(self.options.get("priority", Priority.NORMAL))
 
     @classmethod
     def read(cls, said: Sequence[str | None]) -> Plan:
