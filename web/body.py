@@ -21,10 +21,7 @@ class StrictParser(FlaskParser):
     def load_querystring(self, req: Request, schema: Any) -> Any:
         """The query, by a schema. Comes before the body where both are declared, in this order."""
         g.query_is_judged = True
-        for name, values in req.args.lists():
-            if len(values) > 1:
-                # Of `?mode=api&mode=gpu` the first would count, and a prompt meant to stay in the house would leave it.
-                raise InvalidRequest(f"the parameter {name!r} is given more than once", field=name)
+        check_query(req)
         return super().load_querystring(req, schema)
 
     def load_json(self, req: Request, _schema: Any) -> Any:
@@ -35,15 +32,28 @@ class StrictParser(FlaskParser):
         return read_json(req)
 
 
+def check_encoding(req: Request) -> None:
+    """Raise UnsupportedMediaType for a body that is compressed, or in another charset than UTF-8."""
+    # JSON has no charset but this one. Another would be read as UTF-8 all the same, and be refused or misread.
+    if req.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(f"send {req.mimetype} in UTF-8")
+    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("send the body without a content encoding")
+
+
+def check_query(req: Request) -> None:
+    """Raise InvalidRequest for a parameter that is given more than once."""
+    for name, values in req.args.lists():
+        if len(values) > 1:
+            # Of `?mode=api&mode=gpu` the first would count, and a prompt meant to stay in the house would leave it.
+            raise InvalidRequest(f"the parameter {name!r} is given more than once", field=name)
+
+
 def read_json(req: Request) -> Any:
     """The body's JSON value. Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge and InvalidRequest."""
     if req.mimetype != "application/json":
         raise UnsupportedMediaType("send application/json")
-    # JSON has no charset but this one. Another would be read as UTF-8 all the same, and be refused or misread.
-    if req.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise UnsupportedMediaType("send application/json in UTF-8")
-    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("send the body without a content encoding")
+    check_encoding(req)
     raw = req.get_data(cache=False)
     # Werkzeug cuts a chunked body off at the limit without a word.
     if req.content_length is None and len(raw) >= (req.max_content_length or len(raw) + 1):

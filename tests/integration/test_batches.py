@@ -247,3 +247,14 @@ def test_a_job_over_the_results_that_could_never_be_is_refused(service: Service)
             f"{service.url}/batches", json={"items": items(1), "on_complete": reduce}, timeout=10
         )
         assert (answer.status_code, list(answer.json()["errors"])) == (422, [f"on_complete.{field}"])
+
+
+def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
+    bad = [{"custom_id": "\ud800", "prompt": "x"}, {"custom_id": "b", "prompt": "x", "\ud800": 1}]
+    batch_id = batch.submit(service, [*items(1, model="sandbox/tokens-1"), *bad], on_invalid="skip")
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["counts"]["completed"], found["counts"]["invalid"]) == ("completed", 1, 2)
+    wrong = [
+        (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
+    ]
+    assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]

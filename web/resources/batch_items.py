@@ -73,7 +73,7 @@ def _stream(batch_id: str, *, failed: bool) -> Response:
     return Response(lines, headers=headers, content_type=NDJSON)
 
 
-def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[str]:
+def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[bytes]:
     if failed:
         for invalid in door.invalid(batch_id):
             yield _line(_refused(invalid))
@@ -87,5 +87,6 @@ def _refused(invalid: InvalidItem) -> dict[str, Any]:
     return {"custom_id": invalid.custom_id, "id": None, "status": "invalid", "line": invalid.line, "error": error}
 
 
-def _line(said: dict[str, Any]) -> str:
-    return json.dumps(said, ensure_ascii=False) + "\n"
+def _line(said: dict[str, Any]) -> bytes:
+    # A model may answer with half a character: it is escaped, as JSON may have it.
+    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
