@@ -8,7 +8,7 @@ from flask import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
-from tasks.schemas import strict_json, unclean
+from tasks.schemas import strict_json, surrogates
 from tasks.schemas.strict_json import NotJson
 from web import batch_form
 from web.body import check_encoding, check_query
@@ -56,7 +56,7 @@ def _said(name: str, text: str) -> Any:
 
 def _option(name: str, raw: bytes) -> Any:
     value = strict_json.loads(raw)
-    unclean.refuse(value, raw.decode(), field=name)
+    surrogates.refuse(value, raw.decode(), field=name)
     return value
 
 
@@ -74,7 +74,7 @@ def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any],
             _no_object(pieces)
         for raw in pieces.names():
             name = strict_json.loads(raw)
-            unclean.refuse({name: None} if isinstance(name, str) else name, raw.decode())
+            surrogates.refuse({name: None} if isinstance(name, str) else name, raw.decode())
             if not isinstance(name, str) or name in options or (name == ITEMS and count):
                 raise InvalidRequest(f"the key {str(name)[:100]!r} is given twice", field=str(name)[:100])
             if name != ITEMS:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
-from flask import Request, g
+from flask import Request, g, request
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
 from tasks.schemas import strict_json
 from tasks.schemas.strict_json import NotJson
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+NO_QUERY = "no query parameters are taken here"
 
 
 class StrictParser(FlaskParser):
@@ -28,7 +34,7 @@ class StrictParser(FlaskParser):
         """The body's JSON value. Raises 400, 415, 413, and InvalidRequest."""
         if req.query_string and not g.get("query_is_judged"):
             # `?mode=gpu` beside a body would be ignored, and a prompt meant to stay in the house would leave it.
-            raise InvalidRequest("no query parameters are taken here", field=next(iter(req.args), "query"))
+            raise InvalidRequest(NO_QUERY, field=next(iter(req.args), "query"))
         return read_json(req)
 
 
@@ -47,6 +53,18 @@ def check_query(req: Request) -> None:
         if len(values) > 1:
             # Of `?mode=api&mode=gpu` the first would count, and a prompt meant to stay in the house would leave it.
             raise InvalidRequest(f"the parameter {name!r} is given more than once", field=name)
+
+
+def without_query(view: View) -> View:
+    """A view that takes no query parameters: one that is meant is not to be overlooked."""
+
+    @wraps(view)
+    def judged(*args: Any, **kwargs: Any) -> Any:
+        if request.query_string:
+            raise InvalidRequest(NO_QUERY, field=next(iter(request.args), "query"))
+        return view(*args, **kwargs)
+
+    return cast(View, judged)
 
 
 def read_json(req: Request) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.domain.batch import InvalidItem
 from tasks.domain.errors import InvalidRequest
-from tasks.schemas import openai_bodies, unclean
+from tasks.schemas import openai_bodies, surrogates
 from tasks.schemas.fields import is_clean
 from tasks.schemas.submission import LONGEST_CUSTOM_ID
 
@@ -25,7 +25,7 @@ def fields(line: int, said: Any, text: str, endpoint: str) -> dict[str, Any] | I
         code, message, field = wrong
         return InvalidItem(line=line, custom_id=_short(custom_id), code=code, message=message, field=field)
     try:
-        unclean.refuse(said["body"], text)
+        surrogates.refuse(said["body"], text)
         return {**openai_bodies.fields(openai_bodies.KINDS[endpoint], said["body"]), "custom_id": custom_id}
     except InvalidRequest as error:
         return InvalidItem(line=line, custom_id=custom_id, code=BODY, message=error.message, field=error.field)
@@ -46,7 +46,7 @@ def _wrong(said: Any, endpoint: str) -> tuple[str, str, str | None] | None:
         if name not in said:
             return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
     if (unknown := next(iter(said.keys() - {"custom_id", "method", "url", "body"}), None)) is not None:
-        name = unclean.shown(unknown)
+        name = surrogates.shown(unknown)
         return "unknown_parameter", f"Unknown parameter: '{name}'.", name
     if not _is_custom_id(said["custom_id"]):
         why = f"The custom_id is a text of 1 to {LONGEST_CUSTOM_ID} characters, without NUL and lone surrogates."

@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 from tasks.batches import openai_lines
 from tasks.domain.batch import InvalidItem
 from tasks.domain.errors import InvalidRequest, RequestError
-from tasks.schemas import strict_json, unclean
+from tasks.schemas import strict_json, surrogates
 from tasks.schemas.errors import by_field
 from tasks.schemas.fields import is_clean
 from tasks.schemas.strict_json import NotJson
@@ -95,7 +95,7 @@ def _item(line: int, said: Any, text: str, defaults: Mapping[str, Any]) -> Item 
     if wrong is not None:
         return InvalidItem(line=line, custom_id=None, code="invalid_item", message=wrong[1], field=wrong[0])
     try:
-        unclean.refuse(said, text)
+        surrogates.refuse(said, text)
         asked = _schema.load({**defaults, **said})
     except InvalidRequest as error:
         message, field = error.message, error.field
@@ -113,7 +113,7 @@ def _wrong(said: Any, custom_id: Any) -> tuple[str | None, str] | None:
     if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= LONGEST_CUSTOM_ID:
         return "custom_id", f"an item needs a custom_id of 1 to {LONGEST_CUSTOM_ID} characters"
     if not is_clean(custom_id):
-        return "custom_id", unclean.WHY
+        return "custom_id", "must not contain NUL characters or lone surrogates"
     for name in BATCH_ONLY:
         if name in said:
             return name, "is for a batch as a whole"

@@ -7,7 +7,7 @@ import json
 from typing import Any, NoReturn
 
 from tasks.domain.errors import InvalidRequest
-from tasks.schemas import unclean
+from tasks.schemas import surrogates
 
 #: How editors and exports mark UTF-8 and UTF-16. No JSON begins so.
 BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -40,7 +40,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=unclean.shown(twice))
+        raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=surrogates.shown(twice))
     return found
 
 

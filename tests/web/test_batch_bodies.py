@@ -63,8 +63,10 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
                                  "defaults.expires_in_s"),
     "half a character in a default": (b'{"items": [%s], "defaults": {"model": "\\ud800"}}' % LINE, JSON, 422,
                                       "defaults.model"),
-    "NUL in the name of a default": (b'{"items": [%s], "defaults": {"\\u0000": 1}}' % LINE, JSON, 422,
-                                     "defaults.\\u0000"),
+    "half a character in a default's name": (b'{"items": [%s], "defaults": {"\\ud800": 1}}' % LINE, JSON, 422,
+                                             "defaults.\\ud800"),
+    "NUL in a template": (b'{"items": [%s], "on_complete": {"prompt": "\\u0000"}}' % LINE, JSON, 422,
+                          "on_complete.prompt"),
     "half a character in a template": (b'{"items": [%s], "on_complete": {"prompt": "\\ud800"}}' % LINE, JSON, 422,
                                        "on_complete.prompt"),
     "half a character in an option's name": (b'{"items": [%s], "\\ud800": 1}' % LINE, JSON, 422, "\\ud800"),
@@ -77,8 +79,8 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "a comma too few": (b'{"items": [%s %s]}' % (LINE, LINE), JSON, 400, ""),
     "brackets that do not match": (b'{"items": [%s}]' % LINE, JSON, 400, ""),
     "an option that is no JSON": (b'{"on_invalid": skip, "items": []}', JSON, 400, ""),
-    "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, ""),
-    "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, ""),
+    "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, "items"),
+    "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, "items"),
     "one item that never ends": (b'{"items": [{"prompt": "' + b"a" * 3_000_000, JSON, 413, ""),
     "a zip": (zipped(), "application/zip", 415, ""),
     "plain text": (LINE, "text/plain", 415, ""),
@@ -126,6 +128,11 @@ def test_a_key_in_a_query_or_a_form_is_a_text(client: FlaskClient) -> None:
     in_json = client.post("/batches", json={"items": [ITEM], "idempotency_key": "12345"})
     assert [one.status_code for one in (in_query, in_form, in_json)] == [202, 202, 202]
     assert in_query.get_json()["id"] == in_form.get_json()["id"] == in_json.get_json()["id"]
+
+
+def test_the_line_that_is_too_many_is_told(make_client: MakeClient) -> None:
+    answer = post(make_client(TANDEM_BATCH_ITEMS="2"), (LINE + b"\n\n") * 3, LINES)
+    assert answer.get_json()["errors"] == {"items": ["line 5: a batch has 2 items at the most"]}
 
 
 def test_a_byte_order_mark_is_told_of(client: FlaskClient) -> None:
