@@ -10,7 +10,7 @@ import pytest
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest, Unavailable
-from tasks.domain.job import Cache, Status
+from tasks.domain.job import Cache, Priority, Status
 from tasks.store import keys, places, steps
 from tasks.store.answers import Question
 from tasks.store.batch_parts import Load, NewItem, NewShard, Weighed
@@ -244,7 +244,7 @@ def test_a_step_whose_worker_died_is_lined_up_again_and_the_old_hand_writes_noth
 
 def test_only_items_that_nobody_claimed_are_their_shards(house: House) -> None:
     ids = house.begun(3)
-    assert hand.claim(house.jobs, ids[0], "w").priority == 9
+    assert hand.claim(house.jobs, ids[0], "w").priority == Priority.NORMAL
     house.settle(ids[1])
     assert house.work.unclaimed(ids) == [(ids[2], 0)]
     assert not house.redis.zscore(keys.DUE, ids[2]), "a watcher beside its shard's"
