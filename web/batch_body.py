@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
-from tasks.schemas import strict_json
+from tasks.schemas import strict_json, surrogates
 from tasks.schemas.strict_json import NotJson
 from web import batch_form
+from web.body import check_encoding, check_query
 from web.json_pieces import READ_BYTES, Pieces
 from web.lines import Lines, Taker
+from web.source import Source, Whole
 
 JSON, LINES, FORM = "application/json", "application/x-ndjson", "multipart/form-data"
 ITEMS = "items"
+#: Options that are texts: what stands in a query or a form is taken as it is.
+TEXTS = ("mode", "on_invalid", "idempotency_key")
 
 
 def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
@@ -23,46 +27,58 @@ def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], in
 
     Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge and InvalidRequest.
     """
-    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("send the body without a content encoding")
+    check_encoding(req)
     if req.mimetype == LINES:
-        return {name: _said(text) for name, text in req.args.items()}, _lines(req.stream, take, longest=longest)
+        check_query(req)
+        return {name: _said(name, text) for name, text in req.args.items()}, _lines(Whole(req), take, longest=longest)
     if req.query_string:
         raise InvalidRequest("query parameters go with application/x-ndjson only", field=next(iter(req.args), "query"))
     if req.mimetype == JSON:
-        return _json(req.stream, take, longest=longest)
+        return _json(Whole(req), take, longest=longest)
     if req.mimetype == FORM:
         said, last = batch_form.read(req, take, longest=longest)
-        return {name: _said(text) for name, text in said.items()}, last
+        return {name: _said(name, text) for name, text in said.items()}, last
     raise UnsupportedMediaType(f"send {JSON}, {LINES} or {FORM}")
 
 
-def _said(text: str) -> Any:
-    """An option in a query or a form: JSON where it is (3, {"threshold": 0.1}), else a word."""
+def _said(name: str, text: str) -> Any:
+    """An option in a query or a form: a text where texts go; else JSON where it is (3, {"threshold": 0.1}), or a word.
+
+    Else a key like 12345 would be a number.
+    """
+    if name in TEXTS:
+        return text
     try:
-        return strict_json.loads(text.encode())
+        return _option(name, text.encode())
     except NotJson:
         return text
 
 
-def _lines(stream: IO[bytes], take: Taker, *, longest: int) -> int:
+def _option(name: str, raw: bytes) -> Any:
+    value = strict_json.loads(raw)
+    surrogates.refuse(value, raw.decode(), field=name)
+    return value
+
+
+def _lines(stream: Source, take: Taker, *, longest: int) -> int:
     lines = Lines(take, longest=longest)
     while data := stream.read(READ_BYTES):
         lines.feed(data)
     return lines.close()
 
 
-def _json(stream: IO[bytes], take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
+def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
     pieces, options, count = Pieces(stream, longest=longest), dict[str, Any](), 0
     try:
         if pieces.peek() != b"{":
             _no_object(pieces)
         for raw in pieces.names():
             name = strict_json.loads(raw)
+            surrogates.refuse({name: None} if isinstance(name, str) else name, raw.decode())
             if not isinstance(name, str) or name in options or (name == ITEMS and count):
                 raise InvalidRequest(f"the key {str(name)[:100]!r} is given twice", field=str(name)[:100])
             if name != ITEMS:
-                options[name] = strict_json.loads(pieces.value())
+                options[name] = _option(name, pieces.value())
                 continue
             if pieces.peek() != b"[":
                 raise InvalidRequest("items is a list", field=ITEMS)

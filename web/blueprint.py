@@ -20,7 +20,7 @@ WHY = {
     404: "No such job or batch of yours, or its record has expired; or no such model",
     409: "Not in the state that it has",
     413: "The body is too large",
-    415: "The body is not application/json in UTF-8, or is compressed",
+    415: "The body is of another type or charset than UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",
     503: "Nothing here can take it now; `Retry-After` says when to come back",
 }
@@ -46,7 +46,7 @@ HEADERS = {
     "Location": "Where to ask after the job",
     "Retry-After": "When to ask again, in seconds; absent once the job is over",
     "Preference-Applied": "The job ended within the seconds asked for",
-    "Idempotency-Replayed": "`true`: this key was used before, and this is the job of that time",
+    "Idempotency-Replayed": "`true`: this key was used before, and this is the job or batch of that time",
     "Tandem-Incomplete": "`true` while items are still to come",
     "WWW-Authenticate": "Which kind of key is asked for",
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import IO
 
 from flask import Request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from tasks.domain.errors import InvalidRequest
+from web.source import Source, Whole
 
 FILE = "file"
 READ_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ def read(req: Request, take: Callable[[bytes | bytearray], object]) -> tuple[dic
     if not boundary:
         raise BadRequest("the form names no boundary")
     said, name, filename = dict[str, bytes](), "", None
-    for event in _events(req.stream, MultipartDecoder(boundary.encode("latin-1", "replace"), max_parts=MOST_PARTS)):
+    for event in _events(Whole(req), MultipartDecoder(boundary.encode("latin-1", "replace"), max_parts=MOST_PARTS)):
         if isinstance(event, Field | File):
             name = _named(event, said, has_file=filename is not None)
             if name == FILE:
@@ -54,7 +54,7 @@ def _named(event: Field | File, said: dict[str, bytes], *, has_file: bool) -> st
     return name
 
 
-def _events(stream: IO[bytes], decoder: MultipartDecoder) -> Iterator[object]:
+def _events(stream: Source, decoder: MultipartDecoder) -> Iterator[object]:
     try:
         while True:
             event = decoder.next_event()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import IO
 
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from web.source import Source
 
 READ_BYTES = 256 * 1024
 BLANK = re.compile(rb"[ \t\r\n]*")
@@ -25,7 +26,7 @@ class Pieces:
     """A body that is read as it comes. Every method raises BadRequest for what is no JSON or ends too soon, and
     RequestEntityTooLarge for a value of more than `longest` bytes."""
 
-    def __init__(self, stream: IO[bytes], *, longest: int) -> None:
+    def __init__(self, stream: Source, *, longest: int) -> None:
         self._stream = stream
         self._longest = longest
         self._held = b""

@@ -97,6 +97,10 @@ def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | Inv
         if left_s > 0 and not plan.is_unwanted:
             raise Nobody from error
         return _invalid(item, "unavailable", error.message)
+    except Exception as error:
+        # Whatever it is, it is of this line: the step would break on it again, and the batch would never begin.
+        log.exception("batch.line_broke", batch_id=batch_id, line=item.line, error=type(error).__name__)
+        return _invalid(item, "invalid_line", "the line cannot be taken")
 
 
 def _route(asked: Submission, *, is_to_run: bool) -> Route:

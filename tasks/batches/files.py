@@ -16,7 +16,7 @@ from tasks import settings
 from tasks.batches import door, output_lines, outputs
 from tasks.batches.outputs import Output
 from tasks.domain.errors import BatchNotFound, InvalidRequest
-from tasks.domain.file import File, FileMissing, Purpose, new_id
+from tasks.domain.file import ID, File, FileMissing, Purpose, new_id
 from tasks.files import disk
 from tasks.files.store import Draft
 
@@ -98,8 +98,10 @@ def page(
     """An owner's files by age, from behind `after`; and whether there are more. One that is gone may be `after`, too:
     its id says when it was.
 
-    Raises Unavailable.
+    Raises FileMissing for an `after` that never was an id, and Unavailable.
     """
+    if after is not None and not ID.fullmatch(after):
+        raise FileMissing(f"No such File object: {after}", field="after")
     if purpose is not Purpose.BATCH:
         _make_all(owner)
     found: list[File] = []

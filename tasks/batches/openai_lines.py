@@ -7,7 +7,8 @@ from typing import Any
 
 from tasks.domain.batch import InvalidItem
 from tasks.domain.errors import InvalidRequest
-from tasks.schemas import openai_bodies
+from tasks.schemas import openai_bodies, surrogates
+from tasks.schemas.fields import is_clean
 from tasks.schemas.submission import LONGEST_CUSTOM_ID
 
 #: The code of a line whose body cannot be asked: it gets an error of its own, and harms no other. All others say that
@@ -15,21 +16,27 @@ from tasks.schemas.submission import LONGEST_CUSTOM_ID
 BODY = "invalid_request"
 
 
-def fields(line: int, said: Any, endpoint: str) -> dict[str, Any] | InvalidItem:
-    """The fields of the job, custom_id among them, or what is wrong with the line, by OpenAI's codes."""
+def fields(line: int, said: Any, text: str, endpoint: str) -> dict[str, Any] | InvalidItem:
+    """The fields of the job, custom_id among them, or what is wrong with the line, by OpenAI's codes. `said` was read
+    from `text`."""
     wrong = _wrong(said, endpoint)
     custom_id = said.get("custom_id") if isinstance(said, dict) else None
     if wrong is not None:
         code, message, field = wrong
         return InvalidItem(line=line, custom_id=_short(custom_id), code=code, message=message, field=field)
     try:
+        surrogates.refuse(said["body"], text)
         return {**openai_bodies.fields(openai_bodies.KINDS[endpoint], said["body"]), "custom_id": custom_id}
     except InvalidRequest as error:
         return InvalidItem(line=line, custom_id=custom_id, code=BODY, message=error.message, field=error.field)
 
 
 def _short(custom_id: Any) -> str | None:
-    return custom_id if isinstance(custom_id, str) and len(custom_id) <= LONGEST_CUSTOM_ID else None
+    return custom_id if _is_custom_id(custom_id) else None
+
+
+def _is_custom_id(said: Any) -> bool:
+    return is_clean(said) and 1 <= len(said) <= LONGEST_CUSTOM_ID
 
 
 def _wrong(said: Any, endpoint: str) -> tuple[str, str, str | None] | None:
@@ -39,9 +46,11 @@ def _wrong(said: Any, endpoint: str) -> tuple[str, str, str | None] | None:
         if name not in said:
             return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
     if (unknown := next(iter(said.keys() - {"custom_id", "method", "url", "body"}), None)) is not None:
-        return "unknown_parameter", f"Unknown parameter: '{unknown[:100]}'.", unknown[:100]
-    if not isinstance(said["custom_id"], str) or not 1 <= len(said["custom_id"]) <= LONGEST_CUSTOM_ID:
-        return "invalid_custom_id", f"The custom_id is a text of 1 to {LONGEST_CUSTOM_ID} characters.", "custom_id"
+        name = surrogates.shown(unknown)
+        return "unknown_parameter", f"Unknown parameter: '{name}'.", name
+    if not _is_custom_id(said["custom_id"]):
+        why = f"The custom_id is a text of 1 to {LONGEST_CUSTOM_ID} characters, without NUL and lone surrogates."
+        return "invalid_custom_id", why, "custom_id"
     if said["method"] != "POST":
         return "invalid_method", "The method of a request can only be POST.", "method"
     if said["url"] != endpoint:

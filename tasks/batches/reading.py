@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
 from marshmallow import ValidationError
 
 from tasks.batches import openai_lines
 from tasks.domain.batch import InvalidItem
-from tasks.domain.errors import RequestError
-from tasks.schemas import strict_json
+from tasks.domain.errors import InvalidRequest, RequestError
+from tasks.schemas import strict_json, surrogates
 from tasks.schemas.errors import by_field
+from tasks.schemas.fields import is_clean
 from tasks.schemas.strict_json import NotJson
 from tasks.schemas.submission import LONGEST_CUSTOM_ID, Asked, SubmissionSchema
+
+log = structlog.get_logger()
 
 #: Fields of a job that are the batch's to say.
 BATCH_ONLY = ("idempotency_key", "expires_in_s")
@@ -35,15 +39,19 @@ class Item:
 
 def entry(line: int, text: bytes, *, longest: int) -> bytes:
     """A line as it is kept until it is read."""
-    broken = None
-    if len(text) > longest:
-        broken = f"longer than {longest} bytes"
-    else:
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            broken = f"not UTF-8 at byte {error.start}"
+    broken = f"longer than {longest} bytes" if len(text) > longest else _undecodable(text)
     return b"%d %s" % (line, f"{BROKEN}{broken}".encode() if broken else text)
+
+
+def _undecodable(text: bytes) -> str | None:
+    if (at := text.find(b"\0")) >= 0:
+        # No JSON has one, but half of UTF-16 is NUL; and what stands for a broken line begins with it.
+        return f"not JSON: a NUL at byte {at}; lines are in UTF-8, not UTF-16"
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start}"
+    return None
 
 
 def read(kept: str, options: Mapping[str, Any]) -> Item | InvalidItem:
@@ -62,23 +70,36 @@ def _read(kept: str, defaults: Mapping[str, Any], endpoint: str | None) -> Item 
     if text.startswith(BROKEN):
         return InvalidItem(line=line, custom_id=None, code="invalid_line", message=text[1:])
     try:
+        return _of_text(line, text, defaults, endpoint)
+    except Exception as error:
+        # Whatever it is, it is of this line, and must not keep the others from being read.
+        log.exception("batch.line_broke", line=line, error=type(error).__name__)
+        return InvalidItem(line=line, custom_id=None, code="invalid_line", message="the line cannot be read")
+
+
+def _of_text(line: int, text: str, defaults: Mapping[str, Any], endpoint: str | None) -> Item | InvalidItem:
+    try:
         said = strict_json.loads(text.encode())
     except NotJson as error:
         return InvalidItem(line=line, custom_id=None, code="invalid_json", message=f"the line is {error}")
     except RequestError as error:
         return InvalidItem(line=line, custom_id=None, code="invalid_json", message=error.message, field=error.field)
     if endpoint is not None:
-        said = openai_lines.fields(line, said, endpoint)
-    return said if isinstance(said, InvalidItem) else _item(line, said, defaults)
+        said = openai_lines.fields(line, said, text, endpoint)
+    return said if isinstance(said, InvalidItem) else _item(line, said, text, defaults)
 
 
-def _item(line: int, said: Any, defaults: Mapping[str, Any]) -> Item | InvalidItem:
+def _item(line: int, said: Any, text: str, defaults: Mapping[str, Any]) -> Item | InvalidItem:
     custom_id = said.pop("custom_id", None) if isinstance(said, dict) else None
     wrong = _wrong(said, custom_id)
     if wrong is not None:
         return InvalidItem(line=line, custom_id=None, code="invalid_item", message=wrong[1], field=wrong[0])
     try:
+        surrogates.refuse(said, text)
         asked = _schema.load({**defaults, **said})
+    except InvalidRequest as error:
+        message, field = error.message, error.field
+        return InvalidItem(line=line, custom_id=custom_id, code="invalid_item", message=message, field=field)
     except ValidationError as error:
         field, sentences = next(iter(by_field({"": error.messages}).items()))
         message = " ".join(sentences)
@@ -91,6 +112,8 @@ def _wrong(said: Any, custom_id: Any) -> tuple[str | None, str] | None:
         return None, "an item is a JSON object"
     if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= LONGEST_CUSTOM_ID:
         return "custom_id", f"an item needs a custom_id of 1 to {LONGEST_CUSTOM_ID} characters"
+    if not is_clean(custom_id):
+        return "custom_id", "must not contain NUL characters or lone surrogates"
     for name in BATCH_ONLY:
         if name in said:
             return name, "is for a batch as a whole"

@@ -25,12 +25,14 @@ CHUNK_LINES, CHUNK_BYTES = 100, 1_000_000
 class Upload:
     """A batch on its way in. `with Upload(owner) as upload:`; what was not accepted in the block leaves nothing behind.
 
-    `add` and `accept` raise BatchTooLarge, InvalidRequest, IdempotencyMismatch and Unavailable.
+    `field` is what the client calls the items. `add` and `accept` raise BatchTooLarge, InvalidRequest,
+    IdempotencyMismatch and Unavailable.
     """
 
-    def __init__(self, owner: str) -> None:
+    def __init__(self, owner: str, *, field: str = "items") -> None:
         self.batch_id = f"batch_{secrets.token_hex(16)}"
         self._owner = owner
+        self._field = field
         self._hash = hashlib.sha256()
         self._lines = 0
         self._bytes = 0
@@ -57,9 +59,9 @@ class Upload:
         self._bytes += len(text)
         here = settings.get()
         if self._lines > here.batch_items:
-            raise BatchTooLarge(f"a batch has {here.batch_items} items at the most")
+            raise BatchTooLarge(f"line {line}: a batch has {here.batch_items} items at the most", field=self._field)
         if self._bytes > here.batch_bytes:
-            raise BatchTooLarge(f"a batch has {here.batch_bytes} bytes at the most")
+            raise BatchTooLarge(f"line {line}: a batch has {here.batch_bytes} bytes at the most", field=self._field)
         self._hash.update(b"%d " % line + text + b"\n")
         self._open.append(reading.entry(line, text, longest=here.max_body_bytes))
         self._open_bytes += len(text)

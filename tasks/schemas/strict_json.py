@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any, NoReturn
 
 from tasks.domain.errors import InvalidRequest
+from tasks.schemas import surrogates
+
+#: How editors and exports mark UTF-8 and UTF-16. No JSON begins so.
+BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class NotJson(ValueError):
@@ -14,12 +19,16 @@ class NotJson(ValueError):
 
 def loads(raw: bytes) -> Any:
     """One JSON value. Raises NotJson, and InvalidRequest for a key given twice or a number that JSON lacks."""
+    if raw.startswith(BOMS):
+        raise NotJson("not JSON: it begins with a byte order mark; send UTF-8 without one")
     try:
         return DECODER.decode(raw.decode())
     except UnicodeDecodeError as error:
         raise NotJson("not UTF-8") from error
     except json.JSONDecodeError as error:
-        raise NotJson(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+        # Of a batch each line is read by itself: "line 1" would be another one than the client's.
+        line = f"line {error.lineno}, " if b"\n" in raw else ""
+        raise NotJson(f"not JSON: {error.msg} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise NotJson("nested too deeply") from error
     except ValueError as error:  # an integer of thousands of digits
@@ -31,7 +40,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=twice[:100])
+        raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=surrogates.shown(twice))
     return found
 
 

@@ -63,6 +63,20 @@ def test_an_item_is_a_job_with_what_the_batch_says_of_all() -> None:
     assert found.asked.request.to_json()["max_tokens"] == 3
 
 
+def test_what_editors_and_exports_add_is_told_of() -> None:
+    marked = read(b"\xef\xbb\xbf" + item(prompt="x"))
+    halves = '{"custom_id": "a"}\n{"custom_id": "b"}\n'.encode("utf-16-le").split(b"\n")[:2]
+    for found, told in ((marked, "byte order mark"), *((read(half), "UTF-16") for half in halves)):
+        assert isinstance(found, InvalidItem)
+        assert told in found.message
+
+
+def test_a_place_in_a_line_is_not_told_as_that_of_another_line() -> None:
+    found = read(b"not json")
+    assert isinstance(found, InvalidItem)
+    assert found.message == "the line is not JSON: Expecting value at column 1"
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_item_or_wrong(text: bytes) -> None:
     assert isinstance(read(text.replace(b"\n", b" ")), Item | InvalidItem)

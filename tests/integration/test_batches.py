@@ -56,6 +56,10 @@ def test_items_that_fail_are_told_apart_and_harm_no_other(service: Service) -> N
     assert (error["custom_id"], error["status"]) == ("bad", "failed")
     page = service.http.get(f"{service.url}/batches/{batch_id}/items", params={"status": "failed"}, timeout=10).json()
     assert [(item["custom_id"], item["line"]) for item in page["data"]] == [("bad", 21)]
+    assert page["last_id"] == page["data"][0]["id"]
+    behind = {"after": page["last_id"].replace("-21", "-20")}
+    rest = service.http.get(f"{service.url}/batches/{batch_id}/items", params=behind, timeout=10).json()
+    assert [item["line"] for item in rest["data"]] == [21]
 
 
 def test_all_items_or_none_unless_invalid_ones_are_skipped(service: Service) -> None:
@@ -354,3 +358,14 @@ def test_a_batch_of_high_priority_goes_before_one_that_came_first(tmp_path: Path
         assert batch.ended(service, urgent)["status"] == "completed"
         assert batch.get(service, first)["status"] == "in_progress"
         batch.act(service, first, "cancel")
+
+
+def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
+    bad: list[dict[str, Any]] = [{"custom_id": "\ud800", "prompt": "x"}, {"custom_id": "b", "prompt": "x", "\ud800": 1}]
+    batch_id = batch.submit(service, [*items(1, model="sandbox/tokens-1"), *bad], on_invalid="skip")
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["counts"]["completed"], found["counts"]["invalid"]) == ("completed", 1, 2)
+    wrong = [
+        (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
+    ]
+    assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]

@@ -61,13 +61,26 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
                                "on_item_failure"),
     "a default of the batch's": (b'{"items": [%s], "defaults": {"expires_in_s": 1}}' % LINE, JSON, 422,
                                  "defaults.expires_in_s"),
+    "half a character in a default": (b'{"items": [%s], "defaults": {"model": "\\ud800"}}' % LINE, JSON, 422,
+                                      "defaults.model"),
+    "half a character in a default's name": (b'{"items": [%s], "defaults": {"\\ud800": 1}}' % LINE, JSON, 422,
+                                             "defaults.\\ud800"),
+    "NUL in a template": (b'{"items": [%s], "on_complete": {"prompt": "\\u0000"}}' % LINE, JSON, 422,
+                          "on_complete.prompt"),
+    "half a character in a template": (b'{"items": [%s], "on_complete": {"prompt": "\\ud800"}}' % LINE, JSON, 422,
+                                       "on_complete.prompt"),
+    "half a character in an option's name": (b'{"items": [%s], "\\ud800": 1}' % LINE, JSON, 422, "\\ud800"),
+    "two modes": (b'{"items": [%s], "mode": "api", "defaults": {"mode": "gpu"}}' % LINE, JSON, 422, "mode"),
+    "JSON in another charset": (b'{"items": [%s]}' % LINE, JSON + "; charset=latin-1", 415, ""),
+    "lines in another charset": (LINE, LINES + "; charset=latin-1", 415, ""),
+    "JSON in UTF-16": (json.dumps({"items": [ITEM]}).encode("utf-16"), JSON, 400, ""),
     "a key that is no text": (b'{1: 2}', JSON, 422, "1"),
     "a comma too many": (b'{"items": [%s,]}' % LINE, JSON, 400, ""),
     "a comma too few": (b'{"items": [%s %s]}' % (LINE, LINE), JSON, 400, ""),
     "brackets that do not match": (b'{"items": [%s}]' % LINE, JSON, 400, ""),
     "an option that is no JSON": (b'{"on_invalid": skip, "items": []}', JSON, 400, ""),
-    "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, ""),
-    "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, ""),
+    "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, "items"),
+    "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, "items"),
     "one item that never ends": (b'{"items": [{"prompt": "' + b"a" * 3_000_000, JSON, 413, ""),
     "a zip": (zipped(), "application/zip", 415, ""),
     "plain text": (LINE, "text/plain", 415, ""),
@@ -96,6 +109,35 @@ def test_options_that_do_not_fit_their_items_leave_nothing(client: FlaskClient, 
     assert post(client, LINE, LINES, max_attempts="0").status_code == 422
     assert client.post("/batches?mode=gpu", json={"items": [ITEM]}).status_code == 422
     assert kept(valkey) == []
+
+
+def test_a_mode_that_is_said_twice_leaves_nothing(client: FlaskClient, valkey: Valkey) -> None:
+    answer = client.post("/batches?mode=gpu&mode=api", data=LINE, content_type=LINES)
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["mode"])
+    assert kept(valkey) == []
+
+
+def test_the_same_mode_may_stand_in_both_places(client: FlaskClient) -> None:
+    answer = client.post("/batches", json={"items": [ITEM], "mode": "api", "defaults": {"mode": "api"}})
+    assert answer.status_code == 202
+
+
+def test_a_key_in_a_query_or_a_form_is_a_text(client: FlaskClient) -> None:
+    in_query = post(client, LINE, LINES, idempotency_key="12345")
+    in_form = client.post("/batches", **form(LINE, idempotency_key="12345"))
+    in_json = client.post("/batches", json={"items": [ITEM], "idempotency_key": "12345"})
+    assert [one.status_code for one in (in_query, in_form, in_json)] == [202, 202, 202]
+    assert in_query.get_json()["id"] == in_form.get_json()["id"] == in_json.get_json()["id"]
+
+
+def test_the_line_that_is_too_many_is_told(make_client: MakeClient) -> None:
+    answer = post(make_client(TANDEM_BATCH_ITEMS="2"), (LINE + b"\n\n") * 3, LINES)
+    assert answer.get_json()["errors"] == {"items": ["line 5: a batch has 2 items at the most"]}
+
+
+def test_a_byte_order_mark_is_told_of(client: FlaskClient) -> None:
+    answer = post(client, b"\xef\xbb\xbf" + b'{"items": [%s]}' % LINE)
+    assert (answer.status_code, "byte order mark" in answer.get_json()["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n"])

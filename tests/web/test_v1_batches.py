@@ -59,7 +59,9 @@ def test_an_empty_file_makes_no_batch(client: FlaskClient, valkey: Valkey, body:
 def test_too_many_requests_leave_nothing(make_client: MakeClient, valkey: Valkey) -> None:
     client = make_client(TANDEM_BATCH_ITEMS="250")
     answer = create(client, upload(client, LINE * 251).get_json()["id"])
-    assert (answer.status_code, answer.get_json()["error"]["code"]) == (413, "batch_too_large")
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (413, "batch_too_large", "input_file_id")
+    assert error["message"].startswith("line 251: ")
     assert kept(valkey) == []
 
 
@@ -76,6 +78,21 @@ def test_a_batch_has_every_field(client: FlaskClient) -> None:
         "cancelling_at": None, "cancelled_at": None, "request_counts": {"total": 3, "completed": 0, "failed": 0},
         "usage": None, "metadata": {"a": "b"},
     }  # fmt: skip
+
+
+def test_a_repeated_request_says_so(client: FlaskClient) -> None:
+    file_id = upload(client, LINE).get_json()["id"]
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    first, second = (client.post("/v1/batches", json=body, headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert first.get_json()["id"] == second.get_json()["id"]
+    assert [one.headers.get("Idempotency-Replayed") for one in (first, second)] == [None, "true"]
+
+
+@pytest.mark.parametrize(("method", "what"), [("GET", ""), ("POST", "/cancel")])
+def test_a_question_that_nobody_reads_is_refused(client: FlaskClient, method: str, what: str) -> None:
+    batch_id = create(client, upload(client, LINE).get_json()["id"]).get_json()["id"]
+    answer = client.open(f"/v1/batches/{batch_id}{what}?mode=gpu", method=method)
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, "mode")
 
 
 def test_a_batch_cancelled_while_it_is_read_says_so(client: FlaskClient) -> None:

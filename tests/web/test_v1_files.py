@@ -181,3 +181,14 @@ def test_an_upload_that_breaks_off_leaves_nothing(gunicorn: Gunicorn, environmen
         until(lambda: any((files / ".drafts").glob("*/content")), within_s=10)
     until(lambda: not any((files / ".drafts").glob("*")), within_s=10, what="the draft being gone")
     assert held(files.parent) == []
+
+
+def test_a_page_behind_what_never_was_a_file_is_refused(client: FlaskClient) -> None:
+    answer = client.get("/v1/files?after=file-nope")
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (404, "after")
+
+
+def test_a_walk_goes_on_behind_a_file_that_was_deleted(client: FlaskClient) -> None:
+    older, newer = (upload(client).get_json()["id"] for _ in range(2))
+    client.delete(f"/v1/files/{newer}")
+    assert [one["id"] for one in client.get(f"/v1/files?after={newer}").get_json()["data"]] == [older]

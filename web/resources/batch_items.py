@@ -10,9 +10,11 @@ from flask import Response, stream_with_context
 from flask.views import MethodView
 
 from tasks.batches import door
-from tasks.domain.batch import InvalidItem
+from tasks.domain.batch import Batch, InvalidItem, item_id
+from tasks.domain.errors import JobNotFound
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
+from web.body import without_query
 from web.schemas.batch_items import ItemListSchema, ItemsSchema, Page, item_shown
 
 blp = Blueprint("batch items", __name__, url_prefix="/batches", description="The items of a batch")
@@ -32,20 +34,28 @@ class Items(MethodView):
     @blp.refuses(401, 404, 422, 503)
     def get(self, asked: dict[str, Any], batch_id: str) -> Page:
         """List items, in the order of their lines"""
-        found, has_more = door.items(door.find(batch_id, owner()), **asked)
+        batch = door.find(batch_id, owner())
+        found, has_more = door.items(batch, **{**asked, "after": _line_of(asked["after"], batch)})
         return Page(found=found, has_more=has_more)
+
+
+def _line_of(after: str, batch: Batch) -> int:
+    line = int(after.rpartition("-")[2])
+    if not after.isdecimal() and after != item_id(batch.id, line):
+        raise JobNotFound(f"no item {after} in this batch to go on behind", field="after")
+    return line
 
 
 @blp.route("/<batch_id>/results")
 class Results(MethodView):
     """What has come of a batch so far."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(
         200, description="One completed item a line, in the order in which they were", headers=described(INCOMPLETE)
     )
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, batch_id: str) -> Response:
         """Read the results"""
         return _stream(batch_id, failed=False)
@@ -55,12 +65,12 @@ class Results(MethodView):
 class Errors(MethodView):
     """What has gone wrong in a batch so far."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(
         200, description="One item a line that is not valid or did not complete", headers=described(INCOMPLETE)
     )
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, batch_id: str) -> Response:
         """Read the errors"""
         return _stream(batch_id, failed=True)
@@ -73,7 +83,7 @@ def _stream(batch_id: str, *, failed: bool) -> Response:
     return Response(lines, headers=headers, content_type=NDJSON)
 
 
-def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[str]:
+def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[bytes]:
     if failed:
         for invalid in door.invalid(batch_id):
             yield _line(_refused(invalid))
@@ -87,5 +97,6 @@ def _refused(invalid: InvalidItem) -> dict[str, Any]:
     return {"custom_id": invalid.custom_id, "id": None, "status": "invalid", "line": invalid.line, "error": error}
 
 
-def _line(said: dict[str, Any]) -> str:
-    return json.dumps(said, ensure_ascii=False) + "\n"
+def _line(said: dict[str, Any]) -> bytes:
+    # A model may answer with half a character: it is escaped, as JSON may have it.
+    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -18,6 +18,7 @@ from tasks.schemas.errors import by_field
 from web import batch_body, idempotency
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
+from web.body import without_query
 from web.idempotency import REPLAYED
 from web.resources.jobs import nothing
 from web.schemas.batch import BatchSchema
@@ -86,16 +87,16 @@ class Batches(MethodView):
 class BatchById(MethodView):
     """One batch."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, BatchSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, batch_id: str) -> Batch:
         """Ask after a batch"""
         return door.find(batch_id, owner())
 
     @blp.response(204)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def delete(self, batch_id: str) -> Response:
         """Erase a batch and its items
 
@@ -109,10 +110,10 @@ class BatchById(MethodView):
 class Cancellation(MethodView):
     """The end of a batch before its time."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, BatchSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def post(self, batch_id: str) -> Batch:
         """Cancel a batch
 
@@ -125,7 +126,7 @@ class Cancellation(MethodView):
 class Retry(MethodView):
     """Another round."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(202, BatchSchema, description="The round has begun")
     @blp.refuses(401, 404, 409, 422, 503)
@@ -141,10 +142,10 @@ class Retry(MethodView):
 class Pause(MethodView):
     """A rest."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, BatchSchema)
-    @blp.refuses(401, 404, 409, 503)
+    @blp.refuses(401, 404, 409, 422, 503)
     def post(self, batch_id: str) -> Batch:
         """Begin no more items for a while
 
@@ -157,10 +158,10 @@ class Pause(MethodView):
 class Resume(MethodView):
     """The end of it."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, BatchSchema)
-    @blp.refuses(401, 404, 409, 503)
+    @blp.refuses(401, 404, 409, 422, 503)
     def post(self, batch_id: str) -> Batch:
         """Go on with a batch that was paused"""
         return door.pause(batch_id, owner(), paused=False)

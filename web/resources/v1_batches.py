@@ -17,7 +17,8 @@ from tasks.domain.errors import BatchNotFound, InvalidRequest
 from tasks.files.store import pieces
 from web import idempotency
 from web.auth import auth, owner
-from web.blueprint import OpenAIBlueprint
+from web.blueprint import OpenAIBlueprint, described
+from web.body import without_query
 from web.lines import Lines
 from web.schemas.batch_items import Page
 from web.schemas.v1_batch import BatchCreationSchema, V1BatchesSchema, V1BatchListSchema, V1BatchSchema
@@ -49,16 +50,16 @@ class Batches(MethodView):
     decorators = [auth.login_required]
 
     @blp.arguments(BatchCreationSchema)
-    @blp.response(200, V1BatchSchema)
+    @blp.response(200, V1BatchSchema, headers=described(idempotency.REPLAYED))
     @blp.refuses(400, 401, 404, 413, 415, 503)
     @blp.doc(parameters=[idempotency.PARAMETER])
-    def post(self, options: BatchOptions) -> Told:
+    def post(self, options: BatchOptions) -> tuple[Told, int, dict[str, str]]:
         """Make a batch of an uploaded file"""
         key = idempotency.key_of(request, None)
-        with Upload(owner()) as upload:
+        with Upload(owner(), field="input_file_id") as upload:
             last_line = _feed(upload, options)
-            batch_id, _ = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
-        return _told(door.find(batch_id, owner()))
+            batch_id, replayed = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
+        return _told(door.find(batch_id, owner())), 200, {idempotency.REPLAYED: "true"} if replayed else {}
 
     @blp.arguments(V1BatchesSchema, location="query")
     @blp.response(200, V1BatchListSchema)
@@ -84,10 +85,10 @@ def _feed(upload: Upload, options: BatchOptions) -> int:
 class BatchById(MethodView):
     """One batch."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, V1BatchSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def get(self, batch_id: str) -> Told:
         """Ask after a batch"""
         return _told(_find(batch_id))
@@ -97,10 +98,10 @@ class BatchById(MethodView):
 class Cancellation(MethodView):
     """The end of a batch before its time."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, V1BatchSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def post(self, batch_id: str) -> Told:
         """Cancel a batch
 

@@ -92,7 +92,7 @@ class Files(MethodView):
 
     @blp.arguments(FilesSchema, location="query")
     @blp.response(200, FileListSchema)
-    @blp.refuses(400, 401, 503)
+    @blp.refuses(400, 401, 404, 503)
     def get(self, asked: dict[str, Any]) -> FilePage:
         """List files, newest first unless told otherwise"""
         newest_first = asked.pop("order") == "desc"

@@ -12,6 +12,9 @@ from web.schemas.job import RESULT, UsageSchema
 from web.schemas.job_shown import shown as job_shown
 from web.schemas.times import TIMES, rfc3339
 
+#: What is to be had, and can be done, under a batch.
+LINKS = ("items", "results", "errors", "cancel", "pause", "resume", "retry")
+
 
 class BatchErrorSchema(Schema):
     """Why a batch did not complete."""
@@ -108,7 +111,7 @@ def shown(batch: Batch) -> dict[str, Any]:
         "metadata": dict(batch.metadata),
         "error": batch.error,
         "on_complete": last_shown(batch.on_complete),
-        "links": {"self": own, "cancel": f"{own}/cancel", "results": f"{own}/results", "errors": f"{own}/errors"},
+        "links": {"self": own, **{name: f"{own}/{name}" for name in LINKS}},
     }
 
 

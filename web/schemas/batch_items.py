@@ -14,6 +14,10 @@ from tasks.schemas.fields import Text
 from web.schemas.batch import BatchSchema, shown
 from web.schemas.job import JobSchema
 from web.schemas.job_shown import shown as job_shown
+from web.schemas.v1_file import listed
+
+#: An item: by its id, or by its line.
+BEHIND = "^(job_[0-9a-f]{32}-)?[0-9]{1,9}$"
 
 
 class BatchesSchema(Schema):
@@ -37,11 +41,13 @@ class BatchListSchema(Schema):
 
     object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(BatchSchema), required=True)
+    first_id = fields.String(required=True, allow_none=True)
+    last_id = fields.String(required=True, allow_none=True)
     has_more = fields.Boolean(required=True)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         """A page of batches."""
-        return {"object": "list", "data": [shown(batch) for batch in obj.found], "has_more": obj.has_more}
+        return listed([shown(batch) for batch in obj.found], has_more=obj.has_more)
 
 
 class ItemsSchema(Schema):
@@ -49,8 +55,10 @@ class ItemsSchema(Schema):
 
     status = fields.Enum(Status, by_value=Text, load_default=None)
     limit = fields.Integer(load_default=20, validate=validate.Range(1, 100))
-    after = fields.Integer(
-        load_default=0, validate=validate.Range(0), metadata={"description": "Start behind the item of this line."}
+    after = Text(
+        load_default="0",
+        validate=validate.Regexp(BEHIND),
+        metadata={"description": "Start behind this item: its id, or its line.", "pattern": BEHIND},
     )
 
 
@@ -66,11 +74,13 @@ class ItemListSchema(Schema):
 
     object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(ItemSchema), required=True)
+    first_id = fields.String(required=True, allow_none=True)
+    last_id = fields.String(required=True, allow_none=True)
     has_more = fields.Boolean(required=True)
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         """A page of items."""
-        return {"object": "list", "data": [item_shown(*one) for one in obj.found], "has_more": obj.has_more}
+        return listed([item_shown(*one) for one in obj.found], has_more=obj.has_more)
 
 
 def item_shown(custom_id: str, job: Job) -> dict[str, Any]:

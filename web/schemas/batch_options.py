@@ -75,7 +75,10 @@ class BatchOptionsSchema(Schema):
         """The options as a value."""
         defaults = dict(loaded.pop("defaults", {}))
         if "mode" in loaded:
-            defaults["mode"] = loaded.pop("mode").value
+            mode = loaded.pop("mode").value
+            if defaults.setdefault("mode", mode) != mode:
+                # Whichever counted, the other may have been meant to keep the prompts in the house.
+                raise ValidationError("Differs from mode in defaults.", "mode")
         for name in NO_DEFAULTS:
             if name in defaults:
                 raise ValidationError("Is not a default of items.", f"defaults.{name}")
