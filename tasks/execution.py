@@ -25,7 +25,7 @@ def run(job_id: str, epoch: int) -> None:
     """Look at a job. Safe to call twice: only the message whose epoch wins the claim does anything."""
     here = process.here()
     try:
-        with here.in_flight.looking():
+        with here.in_flight.looking(single=True):
             if here.draining.is_set():
                 publish.send(jobs.default().resend(job_id, epoch))
             else:

@@ -32,15 +32,16 @@ class InFlight:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, int], tuple[Held, Call]] = {}
         self._looking = 0
+        self._singles = 0
         self._closed: str | None = None
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
-    def looking_now(self) -> int:
-        """How many threads hold a job or may claim one."""
-        return self._looking
+    def singles_now(self) -> int:
+        """How many threads hold a job that came by itself, or may claim one; items of a batch come with their shard."""
+        return self._singles
 
     @property
     def is_idle(self) -> bool:
@@ -48,15 +49,17 @@ class InFlight:
         return not self._looking
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def looking(self, *, single: bool = False) -> Iterator[None]:
         """Count a thread that may claim a job, from before it asks until the job is out of its hands."""
         with self._lock:
             self._looking += 1
+            self._singles += single
         try:
             yield
         finally:
             with self._lock:
                 self._looking -= 1
+                self._singles -= single
 
     @contextmanager
     def holding(self, claim: Held, call: Call) -> Iterator[None]:

@@ -35,11 +35,7 @@ class WorkerProcess:
 
     def __post_init__(self) -> None:
         self.isolation = threading.BoundedSemaphore(self.isolation_slots)
-        self.batch_room = BatchRoom(self.capacity, self._singles)
-
-    def _singles(self) -> int:
-        room = self.batch_room
-        return self.in_flight.looking_now - room.items - room.shards
+        self.batch_room = BatchRoom(self.capacity, lambda: self.in_flight.singles_now)
 
     def serving(self, queue: str) -> Serving | None:
         """Who answers the jobs of `queue` here, if anybody does."""

@@ -23,7 +23,7 @@ STARVED_S = 2.0
 #: How often who waits for a place looks whether its shard was cut.
 LOOK_S = 0.1
 #: kombu's priorities, first served first.
-SINGLE, BATCH = (0, 3, 6), (int(Priority.BATCH),)
+SINGLE, BATCH = (int(Priority.INTERACTIVE),), (int(Priority.HIGH), int(Priority.NORMAL), int(Priority.LOW))
 
 
 class BatchRoom:

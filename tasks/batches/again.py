@@ -18,6 +18,7 @@ def run(step: Step, handle: Call) -> bool:
     for chunk, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
         handle.raise_if_cut()
         if chunk >= plan.expanded:
-            store.reset_items(batch_id, chunk, ids, composition.loads(store.unanswered(ids)))
+            loads = composition.loads(store.unanswered(ids))
+            store.reset_items(batch_id, chunk, ids, loads, priority=plan.priority)
     beginning.begin(batch_id, plan, handle)
     return True

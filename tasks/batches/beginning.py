@@ -21,7 +21,7 @@ def begin(batch_id: str, plan: Plan, handle: Call, *, accept: bool = True) -> No
         shards = composition.shards(store.loads(batch_id), number=plan.round)
         for first in range(0, len(shards), AT_ONCE):
             handle.raise_if_cut()
-            store.add_shards(batch_id, first, shards[first : first + AT_ONCE])
+            store.add_shards(batch_id, first, shards[first : first + AT_ONCE], priority=plan.priority)
     messages = store.begin(batch_id, accept=accept, stop_after=plan.options["stop_after"])
     if messages:
         chord.publish_batch(batch_id, messages)

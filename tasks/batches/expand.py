@@ -11,7 +11,7 @@ from tasks.batches import beginning, composition, conclude, door, openai_lines, 
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
-from tasks.domain.job import Priority, Submission
+from tasks.domain.job import Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
@@ -73,7 +73,7 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     items = [one for one in read if not isinstance(one, InvalidItem)]
     capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
     loads = composition.loads((item.n, item.fields) for item in items)
-    doubled = store.expand(batch_id, chunk, items, loads, invalid)
+    doubled = store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
     if doubled:
         names = {item.n: item.custom_id for item in items}
         store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
@@ -110,9 +110,9 @@ def _doubled(n: int, custom_id: str) -> InvalidItem:
 
 def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: Plan) -> NewItem:
     job_id = item_id(batch_id, item.line)
-    asked, fields = dispatch.written(asked, route, priority=Priority.BATCH, max_tries=plan.options["max_tries"])
+    asked, fields = dispatch.written(asked, route, priority=plan.priority, max_tries=plan.options["max_tries"])
     question = questions.of(asked, fields["request"], route)
-    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=Priority.BATCH)
+    first = Message(job_id=job_id, epoch=0, queue=route.queue, priority=plan.priority)
     return NewItem(
         id=job_id,
         n=item.line,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from tasks.domain.job import Status
+from tasks.domain.job import Priority, Status
 
 
 class BatchStatus(StrEnum):
@@ -68,7 +68,8 @@ class BatchOptions:
 
     `defaults` are fields of a job request that items leave out. `stop_after` is the share of items that may fail before
     the rest is cancelled: 0.0 stops at the first, None never. `on_complete` is the job request that is run once at the
-    end, its texts filled in with the results. `openai` is there when lines are in OpenAI's form.
+    end, its texts filled in with the results. `openai` is there when lines are in OpenAI's form. `priority` is among
+    batches: single jobs go before them all.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class BatchOptions:
     on_complete: Mapping[str, Any] | None = None
     idempotency_key: str | None = None
     openai: OpenAIForm | None = None
+    priority: Priority = Priority.NORMAL
 
     def to_json(self) -> dict[str, Any]:
         """What the workers need of it."""
@@ -89,6 +91,7 @@ class BatchOptions:
             "stop_after": self.stop_after,
             "max_tries": self.max_tries,
             "on_complete": self.on_complete,
+            "priority": int(self.priority),
             **({"openai": vars(self.openai)} if self.openai else {}),
         }
 

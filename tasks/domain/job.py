@@ -63,10 +63,12 @@ class Cache(StrEnum):
 
 
 class Priority(IntEnum):
-    """Celery's priority on Redis: 0 is served first, strictly."""
+    """Celery's priority on Redis: 0 is served first, strictly. All but single jobs are batches'."""
 
     INTERACTIVE = 0
-    BATCH = 9
+    HIGH = 3
+    NORMAL = 6
+    LOW = 9
 
 
 @dataclass(frozen=True, kw_only=True)

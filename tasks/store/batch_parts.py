@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tasks.domain.job import Priority
 from tasks.store.answers import Question
 
 
@@ -87,6 +88,11 @@ class Plan:
     round: int
     expires_at_s: float
     options: Mapping[str, Any]
+
+    @property
+    def priority(self) -> Priority:
+        """That of its items and shards."""
+        return Priority(self.options.get("priority", Priority.NORMAL))
 
     @classmethod
     def read(cls, said: Sequence[str | None]) -> Plan:

@@ -46,12 +46,14 @@ class BatchWork:
         items: Iterable[NewItem],
         loads: Iterable[Load],
         invalid: Iterable[InvalidItem],
+        *,
+        priority: Priority = Priority.NORMAL,
     ) -> list[int] | None:
         """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
         flat: list[Any] = []
         for item in items:
             flat += item.args()
-        args = [batch_id, chunk, int(Priority.BATCH), json.dumps([load.text() for load in loads])]
+        args = [batch_id, chunk, int(priority), json.dumps([load.text() for load in loads])]
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
         names += [keys.chunk(batch_id, chunk), keys.loads(batch_id)]
@@ -74,13 +76,15 @@ class BatchWork:
         with renamed():
             return cast(list[str], self._redis.lrange(keys.loads(batch_id), start, start + steps.AT_ONCE - 1))
 
-    def add_shards(self, batch_id: str, first: int, shards: Iterable[NewShard]) -> None:
+    def add_shards(
+        self, batch_id: str, first: int, shards: Iterable[NewShard], *, priority: Priority = Priority.NORMAL
+    ) -> None:
         """Add shards behind the `first` that are there; those that are known change nothing."""
         flat: list[Any] = []
         for one in shards:
             request = json.dumps({"numbers": list(one.numbers)})
             flat += [one.name, one.place["queue"], one.place["target"], request, one.place.get("patience", "")]
-        args = [batch_id, first, steps.KEEP_S * 1000, int(Priority.BATCH), *flat]
+        args = [batch_id, first, steps.KEEP_S * 1000, int(priority), *flat]
         self._scripts.call("add_shards", [keys.batch(batch_id), keys.shards(batch_id)], args)
 
     def begin(self, batch_id: str, *, accept: bool, stop_after: float | None) -> list[Message]:
@@ -134,9 +138,17 @@ class BatchWork:
             for line, fields in named
         ]
 
-    def reset_items(self, batch_id: str, chunk: int, ids: Sequence[str], loads: Iterable[Load]) -> int:
+    def reset_items(
+        self,
+        batch_id: str,
+        chunk: int,
+        ids: Sequence[str],
+        loads: Iterable[Load],
+        *,
+        priority: Priority = Priority.NORMAL,
+    ) -> int:
         """Put those of a chunk's items back that ended without an answer; how many."""
-        args = [batch_id, chunk, int(Priority.BATCH), json.dumps([load.text() for load in loads]), *ids]
+        args = [batch_id, chunk, int(priority), json.dumps([load.text() for load in loads]), *ids]
         return int(self._scripts.call("reset_items", [keys.batch(batch_id), keys.loads(batch_id)], args))
 
     def erase(self, batch_id: str, rounds: int) -> None:

@@ -12,13 +12,13 @@ from redis import Redis
 
 from tasks import settings
 from tasks.domain.batch import Batch, InvalidItem
-from tasks.domain.errors import BatchBusy, BatchNotFound, IdempotencyMismatch, InvalidRequest
+from tasks.domain.errors import BatchBusy, BatchNotFound, IdempotencyMismatch, InvalidRequest, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Priority
 from tasks.store import batch_record, connection, keys, steps
 from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
 from tasks.store.new_job import IDEMPOTENCY_TTL_S
-from tasks.store.scripts import Scripts, renamed
+from tasks.store.scripts import RETRY_AFTER_S, Scripts, renamed
 
 #: Lines of an upload that was broken off are gone after this long.
 UPLOAD_KEPT_S = 3600
@@ -54,16 +54,16 @@ class Batches:
             pipe.execute()
 
     def drop_lines(self, batch_id: str, chunks: int) -> None:
-        """Forget the lines of an upload that came to nothing."""
-        with renamed():
-            for first in range(0, chunks, steps.AT_ONCE):
-                last = min(first + steps.AT_ONCE, chunks)
-                self._redis.delete(*(keys.chunk(batch_id, number) for number in range(first, last)))
+        """Forget the lines of an upload, unless it was accepted after all."""
+        for first in range(0, chunks, steps.AT_ONCE):
+            some = range(first, min(first + steps.AT_ONCE, chunks))
+            self._scripts.call("drop_lines", [keys.batch(batch_id), *(keys.chunk(batch_id, n) for n in some)], [])
 
     def accept(self, new: NewBatch) -> tuple[str, bool]:
         """Write a batch's record and the step that reads its lines: its id, and whether an earlier one's.
 
-        Raises IdempotencyMismatch when the key was used with another payload.
+        Raises IdempotencyMismatch when the key was used with another payload, and Unavailable also when lines of it
+        were lost on the way.
         """
         idem = keys.idempotency(new.owner, f"batch {new.idempotency_key}") if new.idempotency_key else ""
         list_age_s = LONGEST_EXPIRES_IN_S + self._ttl_s
@@ -74,6 +74,8 @@ class Batches:
         answer = self._scripts.call("accept_batch", names, [*head, *pairs])
         if answer[0] == "mismatch":
             raise IdempotencyMismatch("this idempotency key was used with another payload", field="idempotency_key")
+        if answer[0] == "lost":
+            raise Unavailable("some lines of the batch were lost: send it again", retry_after_s=RETRY_AFTER_S)
         return answer[1], answer[0] == "replayed"
 
     def find(self, batch_id: str, owner: str) -> Batch | None:

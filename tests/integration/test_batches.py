@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.domain.batch import item_id
 from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
-from tests.support.verdict import calls
+from tests.support.verdict import calls, records
 
 
 def items(count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -262,3 +264,25 @@ def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
         (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
     ]
     assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]
+
+
+def test_no_more_items_are_in_hand_than_a_worker_has_calls(tmp_path: Path) -> None:
+    slots = 8
+    with Service(tmp_path, workers=1, concurrency=slots) as service:
+        batch_id = batch.submit(service, items(200, model="sandbox/slow-100ms"))
+        ids = [item_id(batch_id, n) for n in range(1, 201)]
+        in_hand = []
+        while batch.get(service, batch_id)["status"] != "completed":
+            found = records(service.valkey.client, ids)
+            in_hand.append(sum(record.get("status") == "processing" for record in found))
+        assert slots // 2 < max(in_hand) <= slots
+
+
+def test_a_batch_of_high_priority_goes_before_one_that_came_first(tmp_path: Path) -> None:
+    with Service(tmp_path, workers=1, concurrency=4) as service:
+        first = batch.submit(service, items(500, model="sandbox/slow-50ms"), priority="low")
+        until(lambda: batch.get(service, first)["counts"]["completed"], within_s=20)
+        urgent = batch.submit(service, items(30, model="sandbox/slow-50ms"), priority="high")
+        assert batch.ended(service, urgent)["status"] == "completed"
+        assert batch.get(service, first)["status"] == "in_progress"
+        batch.act(service, first, "cancel")

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
-from tasks.domain.errors import BatchBusy, InvalidRequest
+from tasks.domain.errors import BatchBusy, InvalidRequest, Unavailable
 from tasks.domain.job import Cache, Status
 from tasks.store import keys, places, steps
 from tasks.store.answers import Question
@@ -52,6 +52,7 @@ class House:
                   "options": json.dumps(options)}  # fmt: skip
         new = NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="f", expires_in_s=expires_in_s,
                        message="first", fields=fields)  # fmt: skip
+        self.batches.keep_lines(BATCH, 0, [b"1 {}"])
         assert self.batches.accept(new) == (BATCH, False)
 
     def expand(
@@ -558,3 +559,43 @@ def test_a_forgotten_batch_is_out_of_sight_at_once_and_erased_behind(house: Hous
     house.work.erase_items(ids)
     house.work.erase(BATCH, 1)
     assert house.work.conclude(BATCH, has_last=True) == ["gone"]
+
+
+def test_the_end_of_a_last_job_makes_no_step_of_an_erased_batch(house: House) -> None:
+    ids = house.begun(1, last=True)
+    house.settle(ids[0])
+    assert house.work.conclude(BATCH, has_last=True) == ["last", ""]
+    last = hand.accept(house.jobs, more={"last_of": BATCH})
+    house.work.set_last(BATCH, job_id=last)
+    house.batches.forget(BATCH, OWNER)
+    house.redis.delete(keys.job(steps.step_id(BATCH, "finish")))
+    house.settle(last)
+    assert house.redis.exists(keys.job(steps.step_id(BATCH, "finish"))) == 0
+
+
+def test_the_rest_of_a_record_keeps_nobody_from_being_looked_at(house: House) -> None:
+    ids = house.begun(1)
+    house.redis.hset(keys.job("step_gone"), mapping={"status": "pending", "phase": "backoff"})
+    house.redis.zadd(keys.DUE, {"step_gone": 0})
+    hand.claim(house.jobs, ids[0], "w")
+    house.redis.zadd(keys.DUE, {ids[0]: 1})
+    house.due.sweep()
+    assert house.redis.zscore(keys.DUE, "step_gone") is None
+    assert house.redis.zscore(keys.DUE, ids[0]) != 1
+
+
+def test_a_batch_whose_lines_were_lost_is_not_accepted(house: House) -> None:
+    house.batches.keep_lines(BATCH, 0, [b"1 {}"])
+    fields = {"owner": OWNER, "chunks": "2"}
+    new = NewBatch(id=BATCH, owner=OWNER, idempotency_key="k", fingerprint="f", expires_in_s=60, message="first",
+                   fields=fields)  # fmt: skip
+    with pytest.raises(Unavailable):
+        house.batches.accept(new)
+    house.batches.drop_lines(BATCH, 2)
+    assert house.redis.keys("tandem:*") == []
+
+
+def test_whoever_gave_up_on_a_batch_that_was_accepted_all_the_same_takes_no_lines_away(house: House) -> None:
+    house.accept(1)
+    house.batches.drop_lines(BATCH, 1)
+    assert house.redis.exists(keys.chunk(BATCH, 0))

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from tasks.domain.batch import BatchOptions
-from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Mode
+from tasks.domain.job import LONGEST_EXPIRES_IN_S, LONGEST_KEY, Mode, Priority
 from tasks.schemas.fields import Pairs, Real, Text, Whole
 from tasks.schemas.submission import LONGEST_CUSTOM_ID, LONGEST_NAME, SubmissionSchema
 
@@ -39,6 +39,11 @@ class BatchOptionsSchema(Schema):
         }
     )
     mode = fields.Enum(Mode, by_value=Text, metadata={"description": "The same as `mode` in defaults."})
+    priority = fields.String(
+        validate=validate.OneOf(["high", "normal", "low"]),
+        load_default="normal",
+        metadata={"description": "Among batches; single jobs go before them all."},
+    )
     on_invalid = fields.String(
         validate=validate.OneOf(["reject", "skip"]),
         load_default="reject",
@@ -82,6 +87,7 @@ class BatchOptionsSchema(Schema):
             defaults=defaults,
             stop_after=_share(loaded.pop("on_item_failure")),
             max_tries=loaded.pop("max_attempts", None),
+            priority=Priority[loaded.pop("priority").upper()],
             **loaded,
         )
 

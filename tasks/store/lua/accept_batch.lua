@@ -4,9 +4,17 @@
 --   KEYS  batch:{id}, idempotency key ("" = none), owner's list of batches
 --   ARGV  id, fingerprint, idempotency ttl_s, expires_in_ms, list_age_ms, step_keep_ms, queue, priority,
 --         the step's message, then field, value, …
---   returns {"accepted", id} | {"replayed", id of the first} | {"mismatch"}
-local id, idem = ARGV[1], KEYS[2]
+--   returns {"accepted", id} | {"replayed", id of the first} | {"mismatch"} | {"lost"} not all of its lines are there
+local id, idem, chunks = ARGV[1], KEYS[2], 0
+for i = 10, #ARGV, 2 do
+  if ARGV[i] == "chunks" then chunks = tonumber(ARGV[i + 1]) end
+end
+local function chunk_key(number) return KEYS[1] .. ":chunk:" .. number end
 if redis.call("EXISTS", KEYS[1]) == 1 then return {"accepted", id} end
+-- They lapse when an upload takes too long, and whoever gave up on this very request may have dropped them.
+for chunk = 0, chunks - 1 do
+  if redis.call("EXISTS", chunk_key(chunk)) == 0 then return {"lost"} end
+end
 if idem ~= "" then
   local first = fields_of(idem, "job", "fingerprint")
   if first.job and redis.call("EXISTS", batch_key(first.job)) == 1 then
@@ -20,7 +28,7 @@ local now = now_ms()
 redis.call("HSET", KEYS[1], "status", "validating", "created_at", now, "expires_at", now + tonumber(ARGV[4]),
   "expires_in_ms", ARGV[4], "invalid", 0, "settled", 0, "round", 1, unpack(ARGV, 10))
 -- Its lines wait for as long as it does: there may be nobody to read them for hours.
-for chunk = 0, redis.call("HGET", KEYS[1], "chunks") - 1 do redis.call("PERSIST", KEYS[1] .. ":chunk:" .. chunk) end
+for chunk = 0, chunks - 1 do redis.call("PERSIST", chunk_key(chunk)) end
 redis.call("ZADD", KEYS[3], now_us(), id)
 redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
 local key = new_step(id, "expand", ARGV[7], ARGV[8], now, tonumber(ARGV[6]), "step", "expand")

@@ -164,8 +164,9 @@ local function items_of_shard(key)
   return ids
 end
 
--- A step of a batch is looked at again at a moment.
+-- A step of a batch is looked at again at a moment, if it is still there: its batch may have been erased.
 local function watch_step(id, at)
+  if redis.call("EXISTS", job_key(id)) == 0 then return end
   redis.call("HSET", job_key(id), "status", "pending", "phase", "backoff", "until", at)
   redis.call("ZADD", "tandem:due", at, id)
 end

@@ -43,7 +43,8 @@ local function reclaim(id, key, j)
 end
 
 local function look_at(id, key, j)
-  if not j.status then
+  -- What is no record, or only the rest of one, must not keep everybody else from being looked at.
+  if not j.status or not j.expires_at then
     redis.call("ZREM", KEYS[1], id)
   elseif tonumber(j.expires_at) <= now then
     redis.call("HINCRBY", key, "epoch", 1)
