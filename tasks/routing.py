@@ -62,6 +62,12 @@ def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Rout
     return choice.nobody(model, mode)
 
 
+def engine(model: str) -> Route:
+    """The engine of ours that would answer, whether or not it is there."""
+    own = serving.local_model(settings.get())
+    return Route(queue=GPU, provider=LOCAL, target="" if model == DEFAULT else own, model=own)
+
+
 class _Choice:
     """Passes over those who cannot do what is asked, and remembers why the first could not."""
 

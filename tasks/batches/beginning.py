@@ -17,7 +17,7 @@ def begin(batch_id: str, plan: Plan, handle: Call, *, accept: bool = True) -> No
     Safe to run again: the same shards are composed, those that are there are passed over, and it begins once.
     """
     store = batch_work.default()
-    if accept:
+    if accept and not plan.is_unwanted:
         shards = composition.shards(store.loads(batch_id), number=plan.round)
         for first in range(0, len(shards), AT_ONCE):
             handle.raise_if_cut()

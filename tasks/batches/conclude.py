@@ -5,12 +5,14 @@ from __future__ import annotations
 import structlog
 
 from tasks.batches import last
-from tasks.domain.batch import BatchStatus, item_pages
+from tasks.domain.batch import BatchStatus, item_pages, last_id
 from tasks.store import batch_work
 from tasks.store.batch_parts import Plan
 from tasks.store.steps import AT_ONCE
 
 log = structlog.get_logger()
+
+CANCELLED = "the batch was cancelled"
 
 
 def look(batch_id: str) -> bool:
@@ -35,9 +37,11 @@ def look(batch_id: str) -> bool:
             _let_lapse(batch_id, plan.lines, rest[0])
             return True
         elif word == "cancel":
-            _end(batch_id, plan, BatchStatus.CANCELLED, "the batch was cancelled")
+            _end(batch_id, plan, BatchStatus.CANCELLED, CANCELLED)
         elif word == "expire":
             _end(batch_id, plan, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
+        elif word == "end_last":
+            store.end_items(rest, status=BatchStatus.CANCELLED.value, why=CANCELLED)
         elif word == "last" and not rest[0]:
             last.begin(batch_id, plan)
         else:
@@ -47,6 +51,8 @@ def look(batch_id: str) -> bool:
 def _erase(batch_id: str, plan: Plan) -> None:
     for ids in item_pages(batch_id, plan.lines, AT_ONCE):
         batch_work.default().erase_items(ids)
+    for number in range(1, plan.round + 1):
+        batch_work.default().erase_last(last_id(batch_id, number))
     # The record last: until it is gone, whoever finds it goes on here.
     batch_work.default().erase(batch_id, plan.round)
 

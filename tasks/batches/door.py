@@ -46,7 +46,7 @@ def page(
         some = [one for one in read if one is not None and status in (None, one.status)]
         found += [one for one in some if one.openai is not None or not only_openai]
         after = ids[-1]
-    return found[:limit], len(found) > limit
+    return [_with_last(one) for one in found[:limit]], len(found) > limit
 
 
 def cancel(batch_id: str, owner: str) -> Batch:

@@ -11,7 +11,7 @@ from tasks.batches import beginning, composition, conclude, door, openai_lines, 
 from tasks.batches.reading import Item
 from tasks.domain.batch import InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
-from tasks.domain.job import Submission
+from tasks.domain.job import Mode, Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
@@ -39,7 +39,10 @@ def run(step: Step, handle: Call) -> bool:
     try:
         for chunk in range(plan.expanded, plan.chunks):
             handle.raise_if_cut()
-            _expand(step.batch_id, plan, chunk)
+            now = store.plan(step.batch_id)
+            if now is None or now.is_erased:
+                break
+            _expand(step.batch_id, now, chunk)
     except Nobody:
         return False
     return _begin(step, plan, handle)
@@ -48,8 +51,10 @@ def run(step: Step, handle: Call) -> bool:
 def _begin(step: Step, plan: Plan, handle: Call) -> bool:
     store, batch_id = batch_work.default(), step.batch_id
     now = store.plan(batch_id) or plan
-    accept = plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
-    beginning.begin(batch_id, plan, handle, accept=accept)
+    accept = (
+        now.is_erased or plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
+    )
+    beginning.begin(batch_id, now, handle, accept=accept)
     if not accept:
         for ids in item_pages(batch_id, plan.lines, AT_ONCE):
             store.erase_items(ids)
@@ -85,18 +90,27 @@ def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | Inv
     left_s = plan.expires_at_s - time.time()
     asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
-        route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
-        return _written(batch_id, item, asked, route, plan)
+        return _written(batch_id, item, asked, _route(asked, is_to_run=left_s > 0 and not plan.is_unwanted), plan)
     except RequestError as error:
         return _invalid(item, error.code, error.message, error.field)
     except Unavailable as error:
-        if left_s > 0:
+        if left_s > 0 and not plan.is_unwanted:
             raise Nobody from error
         return _invalid(item, "unavailable", error.message)
     except Exception as error:
         # Whatever it is, it is of this line: the step would break on it again, and the batch would never begin.
         log.exception("batch.line_broke", batch_id=batch_id, line=item.line, error=type(error).__name__)
         return _invalid(item, "invalid_line", "the line cannot be taken")
+
+
+def _route(asked: Submission, *, is_to_run: bool) -> Route:
+    """Where an item goes. One that will not run, since its batch has been cancelled or is late, needs nobody there."""
+    try:
+        return routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+    except Unavailable:
+        if is_to_run or asked.mode is Mode.API:
+            raise
+        return routing.engine(asked.model)
 
 
 def _invalid(item: Item, code: str, message: str, field: str | None = None) -> InvalidItem:

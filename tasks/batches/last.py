@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,13 @@ def begin(batch_id: str, plan: Plan) -> None:
     """Submit the job, or note why it cannot be. May be called again. Raises Unavailable while nobody can take it."""
     store = batch_work.default()
     try:
-        store.set_last(batch_id, job_id=_submit(batch_id, plan))
+        job_id = _submit(batch_id, plan)
+        word = store.set_last(batch_id, job_id=job_id)
+        # The batch was cancelled or erased while the results were put together.
+        if word == "gone":
+            store.erase_last(job_id)
+        elif word == "late":
+            jobs.default().cancel(job_id, plan.owner)
     except RequestError as error:
         log.info("batch.last_refused", batch_id=batch_id, code=error.code)
         store.set_last(batch_id, error={"code": error.code, "message": error.message})
@@ -47,7 +54,8 @@ def _submit(batch_id: str, plan: Plan) -> str:
         owner=plan.owner,
         idempotency_key=None,
         fingerprint="",
-        expires_in_s=asked.expires_in_s,
+        # It ends with its batch, at the deadline at the latest.
+        expires_in_s=min(asked.expires_in_s, max(0.0, plan.expires_at_s - time.time())),
         list_age_s=LONGEST_EXPIRES_IN_S + settings.get().job_ttl_s,
         fields={**fields, "last_of": batch_id},
         message=publish.encode(first),

@@ -70,6 +70,10 @@ def batch_id_of(file_id: str) -> str | None:
 
 
 def erase(batch: Batch) -> None:
-    """Delete the files of a batch that is erased."""
-    for output in of(batch).values():
-        disk.default().delete(output.id, batch.owner, for_good=True)
+    """Delete the files of a batch that is erased: those of this round, which somebody may be about to write, and those
+    that were written of earlier ones."""
+    if batch.openai is None:
+        return
+    written = {file_id for file_id in disk.default().ids(batch.owner) if batch_id_of(file_id) == batch.id}
+    for file_id in written | {output.id for output in of(batch).values()}:
+        disk.default().delete(file_id, batch.owner, for_good=True)

@@ -1,8 +1,8 @@
 """The job that is run over a batch's results: its texts are filled in as Mustache would, with less to go wrong.
 
-`{{total}}`, `{{completed}}`, `{{failed}}` are counts. `{{#results}}…{{/results}}` is repeated for each item that has
-ended, with its `{{custom_id}}`, `{{status}}`, `{{content}}` and `{{error}}`. Such a part holds no other one, so a
-template takes no longer than its result.
+`{{total}}`, `{{completed}}`, `{{failed}}`, `{{cancelled}}` and `{{expired}}` are counts. `{{#results}}…{{/results}}` is
+repeated for each item that has ended, with its `{{custom_id}}`, `{{status}}`, `{{content}}` and `{{error}}`. Such a
+part holds no other one, so a template takes no longer than its result.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from tasks.domain.batch import ENDS
 
 #: A result to fill in: {custom_id, status, content, error}.
 Result = Mapping[str, str]
@@ -69,5 +71,4 @@ def _changed(value: Any, text: Callable[[str], str]) -> Any:
 def counted(results: Iterable[Result]) -> dict[str, int]:
     """How many results there are in all, and of each kind."""
     statuses = [result["status"] for result in results]
-    completed = statuses.count("completed")
-    return {"total": len(statuses), "completed": completed, "failed": len(statuses) - completed}
+    return {"total": len(statuses), **{end.value: statuses.count(end.value) for end in ENDS}}

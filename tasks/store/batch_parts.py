@@ -71,13 +71,15 @@ class NewShard:
 #: The fields of an item's record that its shard depends on, as the script `unanswered` has them.
 WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
-PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options"]
+PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options",
+        "cancel_wanted", "erase"]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
-    which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them."""
+    which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was
+    cancelled or erased while it was read, `is_erased`: erased."""
 
     status: str
     owner: str
@@ -88,6 +90,8 @@ class Plan:
     round: int
     expires_at_s: float
     options: Mapping[str, Any]
+    is_unwanted: bool
+    is_erased: bool
 
     @property
     def priority(self) -> Priority:
@@ -108,4 +112,6 @@ class Plan:
             round=int(values["round"]),
             expires_at_s=float(values["expires_at"]) / 1000,
             options=json.loads(values["options"]),
+            is_unwanted=values["cancel_wanted"] == "1",
+            is_erased=values["erase"] == "1",
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tasks.domain.batch import ENDS, Batch, BatchStatus, OpenAIForm
-from tasks.domain.job import from_ms
+from tasks.domain.job import Status, from_ms
 
 #: The rate is measured over the items that ended last.
 RATE_OVER = 200
@@ -33,7 +33,7 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         expires_at=from_ms(values["expires_at"]),  # type: ignore[arg-type]
         total=int(values["total"]),
         lines=int(values["lines"]),
-        counts={end.value: int(values.get(end.value, 0)) for end in ENDS} | {"invalid": int(values["invalid"])},
+        counts={end.value: _ended(values, end) for end in ENDS} | {"invalid": int(values["invalid"])},
         cached=int(values.get("cached", 0)),
         coalesced=int(values.get("coalesced", 0)),
         queued={name[7:]: int(n) for name, n in values.items() if name.startswith("queued ") and n != "0"},
@@ -48,6 +48,13 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         cancelling_at=from_ms(values.get("cancelling_at")),
         openai=OpenAIForm(**options["openai"]) if "openai" in options else None,
     )
+
+
+def _ended(values: Mapping[str, str], end: Status) -> int:
+    """How many items have ended so. What has no answer is open from the moment on at which a further round begins,
+    though it is put back by and by."""
+    is_put_back = values["round"] != "1" and values["status"] == BatchStatus.VALIDATING and end is not Status.COMPLETED
+    return 0 if is_put_back else int(values.get(end.value, 0))
 
 
 def rate(latest_us: Sequence[float], now_us: float) -> float | None:

@@ -15,6 +15,7 @@ from tasks.domain.batch import InvalidItem
 from tasks.domain.job import Priority
 from tasks.store import connection, keys, steps
 from tasks.store.batch_parts import PLAN, WEIGHED, Load, NewItem, NewShard, Plan
+from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.steps import Step
@@ -104,12 +105,20 @@ class BatchWork:
         args = [step.job_id, step.fence, int(delay_s * 1000)]
         return int(self._scripts.call("rest_batch", [keys.batch(step.batch_id), keys.job(step.job_id)], args)) != 2
 
-    def set_last(self, batch_id: str, *, job_id: str = "", error: Mapping[str, str] | None = None) -> None:
-        """Say which job runs over the results, or why none does."""
+    def set_last(self, batch_id: str, *, job_id: str = "", error: Mapping[str, str] | None = None) -> str:
+        """Say which job runs over the results, or why none does: set, late or gone, as set_last.lua has it."""
+        args = [job_id, json.dumps(error or None)]
+        return str(self._scripts.call("set_last", [keys.batch(batch_id)], args))
+
+    def erase_last(self, job_id: str) -> None:
+        """Erase a job over the results of a batch that is erased; one that runs is cut."""
         with renamed():
-            self._redis.hset(
-                keys.batch(batch_id), mapping={"last_job": job_id, "last_error": json.dumps(error or None)}
-            )
+            owner = cast(str | None, self._redis.hget(keys.job(job_id), "owner"))
+            # Nobody waits for its end any more.
+            self._redis.hdel(keys.job(job_id), "last_of")
+        if owner is not None:
+            names = [keys.job(job_id), keys.owner_jobs(owner), keys.erased(job_id)]
+            self._scripts.call("erase", names, [job_id, owner, ERASED_KEPT_S])
 
     def erase_items(self, ids: Sequence[str]) -> None:
         """Erase items that were never let go."""

@@ -189,6 +189,32 @@ def test_an_erased_batch_leaves_nothing(service: Service) -> None:
     until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
 
 
+def test_a_batch_that_waits_for_an_engine_can_be_cancelled_and_begun_anew(service: Service) -> None:
+    batch_id = batch.submit(service, items(250, mode="gpu"))
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    found = batch.ended(service, batch_id, within_s=20)
+    assert (found["status"], found["counts"]["cancelled"]) == ("cancelled", 250)
+    assert len(batch.read(service, batch_id, "errors")) == 250
+    assert service.valkey.client.keys(f"tandem:batch:{batch_id}:chunk:*") == []
+    assert batch.act(service, batch_id, "retry").status_code == 202
+    until(lambda: batch.get(service, batch_id)["counts"]["pending"] == 250, within_s=10)
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    assert batch.ended(service, batch_id, within_s=20)["counts"]["cancelled"] == 250
+
+
+def test_a_batch_that_waits_for_an_engine_can_be_erased(service: Service) -> None:
+    batch_id = batch.submit(service, [*items(250), *items(250, mode="gpu")])
+    assert service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).status_code == 204
+    until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
+
+
+def test_a_batch_that_nobody_was_there_for_expires(service: Service) -> None:
+    found = batch.ended(service, batch.submit(service, items(150, mode="gpu"), expires_in_s=1), within_s=20)
+    assert (found["status"], found["counts"]["expired"]) == ("expired", 150)
+    told = batch.read(service, found["id"], "errors")
+    assert {(line["status"], line["error"]["code"]) for line in told} == {("expired", "deadline_exceeded")}
+
+
 def test_batches_are_listed_newest_first(service: Service) -> None:
     made = [batch.submit(service, items(1)) for _ in range(3)]
     page = service.http.get(f"{service.url}/batches", params={"limit": 2}, timeout=10).json()
@@ -228,7 +254,22 @@ def test_a_job_is_run_over_the_results_once(service: Service) -> None:
     assert (found["status"], found["counts"]["completed"], last["status"]) == ("completed", 120, "completed")
     assert "120 of 121:" in last["result"]["content"]
     assert "c0=completed c1=completed" in last["result"]["content"]
+    listed = service.http.get(f"{service.url}/batches", params={"limit": 1}, timeout=10).json()["data"]
+    assert [(one["id"], one["on_complete"]) for one in listed] == [(found["id"], last)]
     assert len([c for c in calls(service.sandbox_log) if (c["job_id"], c["event"]) == (last["job_id"], "arrived")]) == 1
+
+
+def test_the_results_are_counted_as_the_batch_counts_them(service: Service) -> None:
+    mixed = [
+        {"custom_id": "bad", "prompt": "x", "model": "sandbox/status-400"},
+        *items(400, model="sandbox/slow-300ms"),
+    ]
+    reduce = {"prompt": "f={{failed}} c={{cancelled}} e={{expired}} ok={{completed}}.", "model": "sandbox/echo"}
+    found = batch.ended(service, batch.submit(service, mixed, on_item_failure="stop", on_complete=reduce))
+    counts = found["counts"]
+    assert (counts["failed"], counts["cancelled"] > 0) == (1, True)
+    said = f"f=1 c={counts['cancelled']} e=0 ok={counts['completed']}."
+    assert said in found["on_complete"]["result"]["content"]
 
 
 def test_what_comes_of_the_results_is_told_when_it_fails(service: Service) -> None:
@@ -243,6 +284,48 @@ def test_what_comes_of_the_results_is_told_when_it_fails(service: Service) -> No
         assert found["on_complete"]["error"]["code"] == code
 
 
+def test_the_job_over_the_results_ends_with_its_batch(service: Service) -> None:
+    reduce = {"prompt": "sum {{total}}", "model": "sandbox/slow-60000ms"}
+    batch_id = batch.submit(service, items(20, model="sandbox/tokens-1"), on_complete=reduce)
+    until(lambda: (batch.get(service, batch_id)["on_complete"] or {})["status"] == "processing", within_s=15)
+    assert batch.act(service, batch_id, "cancel").status_code == 200
+    found = batch.ended(service, batch_id, within_s=10)
+    assert (found["status"], found["on_complete"]["status"]) == ("cancelled", "cancelled")
+
+
+@pytest.mark.parametrize("reduce", [{"mode": "gpu"}, {"model": "sandbox/slow-60000ms"}])
+def test_a_batch_waits_for_the_job_over_its_results_until_its_deadline(
+    service: Service, reduce: dict[str, str]
+) -> None:
+    options = {"on_complete": {"prompt": "sum {{total}}", **reduce}, "expires_in_s": 5}
+    found = batch.ended(service, batch.submit(service, items(5, model="sandbox/tokens-1"), **options), within_s=15)
+    assert (found["status"], found["counts"]["completed"]) == ("completed", 5)
+    assert found["on_complete"]["error"]["code"] == "deadline_exceeded"
+
+
+def erased(service: Service, batch_id: str) -> None:
+    assert service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).status_code == 204
+    until(lambda: not kept_of(service, batch_id), within_s=15, what="nothing of it being left")
+
+
+def test_the_jobs_over_the_results_of_all_rounds_are_erased(service: Service) -> None:
+    bad = {"custom_id": "bad", "prompt": "x", "model": "sandbox/times-1+status-400"}
+    reduce = {"prompt": "{{total}}", "model": "sandbox/tokens-1"}
+    batch_id = batch.submit(service, [*items(5, model="sandbox/tokens-1"), bad], on_complete=reduce)
+    batch.ended(service, batch_id)
+    assert batch.act(service, batch_id, "retry").status_code == 202
+    assert batch.ended(service, batch_id)["on_complete"]["job_id"].endswith("-last2")
+    assert len([key for key in kept_of(service, batch_id) if "-last" in str(key)]) == 2
+    erased(service, batch_id)
+
+
+def test_a_job_over_the_results_that_runs_is_erased(service: Service) -> None:
+    reduce = {"prompt": "{{total}}", "model": "sandbox/slow-60000ms"}
+    batch_id = batch.submit(service, items(5, model="sandbox/tokens-1"), on_complete=reduce)
+    until(lambda: batch.get(service, batch_id)["on_complete"]["status"] == "processing", within_s=15)
+    erased(service, batch_id)
+
+
 def test_a_job_over_the_results_that_could_never_be_is_refused(service: Service) -> None:
     for reduce, field in (
         ({}, "messages"),
@@ -253,17 +336,6 @@ def test_a_job_over_the_results_that_could_never_be_is_refused(service: Service)
             f"{service.url}/batches", json={"items": items(1), "on_complete": reduce}, timeout=10
         )
         assert (answer.status_code, list(answer.json()["errors"])) == (422, [f"on_complete.{field}"])
-
-
-def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
-    bad: list[dict[str, Any]] = [{"custom_id": "\ud800", "prompt": "x"}, {"custom_id": "b", "prompt": "x", "\ud800": 1}]
-    batch_id = batch.submit(service, [*items(1, model="sandbox/tokens-1"), *bad], on_invalid="skip")
-    found = batch.ended(service, batch_id)
-    assert (found["status"], found["counts"]["completed"], found["counts"]["invalid"]) == ("completed", 1, 2)
-    wrong = [
-        (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
-    ]
-    assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]
 
 
 def test_no_more_items_are_in_hand_than_a_worker_has_calls(tmp_path: Path) -> None:
@@ -286,3 +358,14 @@ def test_a_batch_of_high_priority_goes_before_one_that_came_first(tmp_path: Path
         assert batch.ended(service, urgent)["status"] == "completed"
         assert batch.get(service, first)["status"] == "in_progress"
         batch.act(service, first, "cancel")
+
+
+def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
+    bad: list[dict[str, Any]] = [{"custom_id": "\ud800", "prompt": "x"}, {"custom_id": "b", "prompt": "x", "\ud800": 1}]
+    batch_id = batch.submit(service, [*items(1, model="sandbox/tokens-1"), *bad], on_invalid="skip")
+    found = batch.ended(service, batch_id)
+    assert (found["status"], found["counts"]["completed"], found["counts"]["invalid"]) == ("completed", 1, 2)
+    wrong = [
+        (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
+    ]
+    assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]

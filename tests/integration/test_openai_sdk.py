@@ -209,6 +209,20 @@ def test_an_erased_batch_takes_its_files_along(client: OpenAI, service: Service)
         client.batches.retrieve(done.id)
 
 
+def test_an_erased_batch_takes_the_files_of_all_its_rounds_along(client: OpenAI, service: Service) -> None:
+    lines = [*chats(3), request("bad", model="sandbox/times-1+status-400")]
+    first = ended(client, begin(client, lines).id)
+    assert len(read(client, first.output_file_id)) == 3
+    assert service.http.post(f"{service.url}/batches/{first.id}/retry", timeout=10).status_code == 202
+    second = ended(client, first.id)
+    assert len(read(client, second.output_file_id)) == 4
+    assert service.http.delete(f"{service.url}/batches/{first.id}", timeout=10).status_code == 204
+    for file_id in (first.output_file_id, second.output_file_id):
+        assert file_id is not None
+        with pytest.raises(openai.NotFoundError):
+            client.files.content(file_id)
+
+
 def test_the_batch_is_the_same_under_batches(client: OpenAI, service: Service) -> None:
     done = ended(client, begin(client, chats(3)).id)
     found = service.http.get(f"{service.url}/batches/{done.id}", timeout=10).json()

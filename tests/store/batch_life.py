@@ -251,7 +251,7 @@ class BatchLife(RuleBasedStateMachine):
                 self.work_on_end(step)
             case _ if plan is None:
                 self.done(step)
-            case _ if plan.expanded < len(CHUNKS):
+            case _ if plan.expanded < len(CHUNKS) and not plan.is_erased:
                 self.read(step, plan)
             case _:
                 self.compose(plan.round)

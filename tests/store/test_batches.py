@@ -10,7 +10,7 @@ import pytest
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest, Unavailable
-from tasks.domain.job import Cache, Status
+from tasks.domain.job import Cache, Priority, Status
 from tasks.store import keys, places, steps
 from tasks.store.answers import Question
 from tasks.store.batch_parts import Load, NewItem, NewShard, Weighed
@@ -244,7 +244,7 @@ def test_a_step_whose_worker_died_is_lined_up_again_and_the_old_hand_writes_noth
 
 def test_only_items_that_nobody_claimed_are_their_shards(house: House) -> None:
     ids = house.begun(3)
-    assert hand.claim(house.jobs, ids[0], "w").priority == 9
+    assert hand.claim(house.jobs, ids[0], "w").priority == Priority.NORMAL
     house.settle(ids[1])
     assert house.work.unclaimed(ids) == [(ids[2], 0)]
     assert not house.redis.zscore(keys.DUE, ids[2]), "a watcher beside its shard's"
@@ -379,11 +379,59 @@ def test_the_job_over_the_results_is_waited_for(house: House) -> None:
     assert house.work.conclude(BATCH, has_last=True) == ["last", ""]
     assert house.field("status") == "finalizing"
     last = hand.accept(house.jobs, more={"last_of": BATCH})
-    house.work.set_last(BATCH, job_id=last)
+    assert house.work.set_last(BATCH, job_id=last) == "set"
+    assert house.work.set_last(BATCH, error={"code": "x", "message": "another worker's"}) == "late"
     assert house.work.conclude(BATCH, has_last=True) == ["last", last]
     house.settle(last, Status.FAILED)
     assert house.due_now("finish")
     assert house.work.conclude(BATCH, has_last=True) == ["ended", "completed"]
+
+
+@pytest.fixture
+def finalizing(house: House) -> str:
+    """The running job over the results of a batch."""
+    house.settle(house.begun(1)[0])
+    assert house.work.conclude(BATCH, has_last=True) == ["last", ""]
+    last = hand.accept(house.jobs, more={"last_of": BATCH})
+    hand.claim(house.jobs, last, "w")
+    house.work.set_last(BATCH, job_id=last)
+    return last
+
+
+def test_a_cancelled_batch_cancels_the_job_over_its_results(house: House, finalizing: str) -> None:
+    step = house.claim("finish")
+    house.batches.cancel(BATCH)  # it cannot wake the step, which is in hand
+    assert house.work.rest(step) is False
+    assert house.work.conclude(BATCH, has_last=True) == ["end_last", finalizing]
+    assert house.work.end_items([finalizing], status="cancelled", why="w") == 1
+    assert house.work.conclude(BATCH, has_last=True) == ["ended", "cancelled"]
+    found = house.jobs.find(finalizing, OWNER)
+    assert found is not None and found.status is Status.CANCELLED
+
+
+def test_the_job_over_the_results_is_erased_with_its_batch(house: House, finalizing: str) -> None:
+    house.batches.forget(BATCH, OWNER)
+    assert house.work.conclude(BATCH, has_last=True) == ["erase"]
+    assert house.work.set_last(BATCH, job_id=finalizing) == "gone"
+    house.work.erase_last(finalizing)
+    house.work.erase_last(finalizing)
+    house.work.erase(BATCH, 1)
+    assert house.jobs.find(finalizing, OWNER) is None
+    assert house.redis.zscore(keys.DUE, finalizing) is None
+    assert house.redis.zscore(keys.owner_jobs(OWNER), finalizing) is None
+    assert house.work.set_last(BATCH, job_id=finalizing) == "gone"
+    assert house.redis.exists(keys.batch(BATCH)) == 0
+
+
+def test_a_batch_whose_job_over_the_results_cannot_begin_ends_at_its_deadline(house: House) -> None:
+    house.settle(house.begun(1)[0])
+    assert house.work.conclude(BATCH, has_last=True) == ["last", ""]
+    house.redis.hset(keys.batch(BATCH), "expires_at", 1)
+    assert house.work.conclude(BATCH, has_last=True) == ["ended", "completed"]
+    found = house.batches.find(BATCH, OWNER)
+    assert found is not None and found.on_complete is None, "its options have none"
+    assert json.loads(house.field("last_error"))["code"] == "deadline_exceeded"
+    assert house.work.set_last(BATCH, job_id="late") == "late"
 
 
 def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
@@ -395,6 +443,7 @@ def test_another_round_takes_back_what_has_no_answer(house: House) -> None:
     house.work.end_items(ids, status="cancelled", why="w")
     assert house.work.conclude(BATCH, has_last=False)[0] == "ended"
     assert [one.job_id for one in house.batches.retry(BATCH)] == [steps.step_id(BATCH, "retry-2")]
+    assert house.counts() == {"completed": 1}, "what is to be put back is told as ended"
     unanswered = house.work.unanswered(ids)
     assert unanswered[0] == (
         2,

@@ -26,6 +26,14 @@ local function new_step(batch, name, queue, priority, now, keep_ms, ...)
   return key
 end
 
+-- A batch that is being read is not wanted any more: whoever reads it looks at once, should it wait for an engine.
+local function stop_reading(batch, now)
+  redis.call("HSET", batch_key(batch), "cancel_wanted", 1)
+  local round = redis.call("HGET", batch_key(batch), "round")
+  local reader = step_id(batch, round == "1" and "expand" or "retry-" .. round)
+  if redis.call("HGET", job_key(reader), "phase") == "backoff" then watch_step(reader, now) end
+end
+
 -- The shards of a batch that is over are not needed any more, whatever state they are in.
 local function drop_shards(batch)
   local key = batch_key(batch) .. ":shards"

@@ -7,10 +7,16 @@
 --         stops it ("" = none), ttl_s
 --   returns {"rejected"} | {"over"} | {"begun", step, epoch, queue, priority, …}: messages of its shards
 local batch, now = KEYS[1], now_ms()
-local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted", "settled")
+local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted", "settled",
+  "erase", "expanded", "chunks")
 if b.status ~= "validating" then return {b.status == "in_progress" and "begun" or "over"} end
 local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names", batch .. ":loads")
+-- Of one that is to be erased the rest is not read.
+for chunk = b.erase and tonumber(b.expanded or 0) or tonumber(b.chunks), b.chunks - 1 do
+  valid = valid - redis.call("LLEN", batch .. ":chunk:" .. chunk)
+  redis.call("UNLINK", batch .. ":chunk:" .. chunk)
+end
 if ARGV[5] == "0" then
   redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "cancelled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- with batch
 -- Say that a batch is to be ended. Its last step does it, and makes sure that all of it ends.
 --   KEYS  batch:{id}
 --   ARGV  batch
@@ -6,7 +7,8 @@
 local batch, id, now = KEYS[1], step_id(ARGV[1], "finish"), now_ms()
 local status = redis.call("HGET", batch, "status")
 if status == "validating" then
-  redis.call("HSET", batch, "cancel_wanted", 1, "cancelling_at", now)
+  redis.call("HSET", batch, "cancelling_at", now)
+  stop_reading(ARGV[1], now)
   return {}
 end
 if status ~= "in_progress" and status ~= "finalizing" then return {} end

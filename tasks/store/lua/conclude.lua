@@ -7,7 +7,8 @@
 --           | {"over"} it ended before | {"lapses", at (ms)} it did, and its records are to lapse then: let_lapse.lua
 --           | {"open"} items are still to come
 --           | {"expire"} | {"cancel"} the rest is to be ended first
---           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet | {"ended", status}
+--           | {"last", id of the job over the results or ""} it is to be run, or has not ended yet
+--           | {"end_last", its id} it is to be cancelled first | {"ended", status}
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "settled", "valid", "expires_at", "failed", "expired", "stop_at",
   "last_job", "lapses_at")
@@ -25,11 +26,17 @@ if tonumber(b.settled) < tonumber(b.valid) then
   if tonumber(b.expires_at) <= now then return {"expire"} end
   return {"open"}
 end
+local last = b.last_job and redis.call("HGET", job_key(b.last_job), "status")
+local last_goes_on = last == "pending" or last == "processing"
+if last_goes_on and b.status == "cancelling" then return {"end_last", b.last_job} end
 if ARGV[2] == "1" and b.status ~= "cancelling" then
   redis.call("HSET", batch, "status", "finalizing")
-  local last = b.last_job and redis.call("HGET", job_key(b.last_job), "status")
-  if not b.last_job then return {"last", ""} end
-  if last == "pending" or last == "processing" then return {"last", b.last_job} end
+  if last_goes_on then return {"last", b.last_job} end
+  if not b.last_job and tonumber(b.expires_at) > now then return {"last", ""} end
+  if not b.last_job then
+    redis.call("HSET", batch, "last_job", "", "last_error", cjson.encode({code = "deadline_exceeded",
+      message = "the batch's deadline passed before the job over its results was begun"}))
+  end
 end
 local status = "completed"
 if b.status == "cancelling" then

@@ -12,7 +12,7 @@ redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[3])
 redis.call("HSET", batch, "owner", "", "erase", 1)
 redis.call("PERSIST", batch)
 if b.status == "validating" then
-  redis.call("HSET", batch, "cancel_wanted", 1)
+  stop_reading(ARGV[1], now)
   return 1
 end
 if b.status == "in_progress" or b.status == "finalizing" then redis.call("HSET", batch, "status", "cancelling") end

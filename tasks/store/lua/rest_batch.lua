@@ -7,7 +7,7 @@ local now = now_ms()
 if not is_owned(KEYS[2], ARGV[2]) then return 0 end
 local b = fields_of(KEYS[1], "status", "settled", "valid", "expires_at", "failed", "stop_at", "last_job")
 local last = b.last_job and redis.call("HGET", job_key(b.last_job), "status")
-local waits_for_last = last == "pending" or last == "processing"
+local waits_for_last = b.status ~= "cancelling" and (last == "pending" or last == "processing")
 local wanted = b.status == "cancelling" or tonumber(b.settled) >= tonumber(b.valid)
   or (b.stop_at and tonumber(b.failed or 0) >= tonumber(b.stop_at))
 if wanted and not waits_for_last and ARGV[3] == "0" then return 2 end
