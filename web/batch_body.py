@@ -19,7 +19,7 @@ from web.source import Source, Whole
 JSON, LINES, FORM = "application/json", "application/x-ndjson", "multipart/form-data"
 ITEMS = "items"
 #: Options that are texts: what stands in a query or a form is taken as it is.
-TEXTS = ("mode", "on_invalid", "idempotency_key")
+TEXTS = ("mode", "priority", "on_invalid", "idempotency_key")
 
 
 def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
