@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,11 @@ def test_a_worker_keeps_all_its_slots_when_redis_is_away_while_shards_end(tmp_pa
         lines = ({"custom_id": str(n), "prompt": f"question {n}", "model": "sandbox/echo"} for n in range(ITEMS))
         batch_id = batch.submit(service, lines)
 
-        def settled() -> int:
-            return int(service.valkey.client.hget(f"tandem:batch:{batch_id}", "settled") or 0)
+        def has_settled(wanted: int) -> bool:
+            return int(service.valkey.client.hget(f"tandem:batch:{batch_id}", "settled") or 0) >= wanted
 
         for wanted in range(300, 300 * TIMES + 1, 300):
-            while settled() < wanted:
-                threading.Event().wait(0.02)
+            until(partial(has_settled, wanted), within_s=60)
             service.valkey.kill()
             threading.Event().wait(AWAY_S)
             service.valkey.start()

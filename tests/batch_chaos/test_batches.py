@@ -99,20 +99,19 @@ def test_a_mixed_batch_is_counted_exactly_under_faults(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(800)
 def test_a_hundred_batches_close_once_each_under_random_kills(tmp_path: Path) -> None:
-    size, waves, at_once = 300, 10, 10
+    size, at_once = 300, 10
     with Service(tmp_path, workers=3, env=mixture.NO_CIRCUIT) as service:
         closed, items = 0, list[str]()
         with Nemesis(kill_a_worker(service), every_s=(3, 6)) as nemesis:
-            for wave in range(waves):
+            # A quick machine closes a hundred between fewer kills than wanted: it closes some more.
+            while closed < 100 or nemesis.strikes < 20:
                 ids = [submit(service, mixture.items(size)) for _ in range(at_once)]
                 for batch_id in ids:
                     batch.ended(service, batch_id, within_s=120)
                 closed += len(ids)
-                print(f"wave {wave}: {closed} closed, {nemesis.strikes} kills")
+                print(f"{closed} closed, {nemesis.strikes} kills")
                 for batch_id in ids:
                     items += check(service, batch_id, size, mixture.expected(size))
-        assert closed == waves * at_once
         check_items(service, items, mixture.expected(size), closed)
-        assert nemesis.strikes >= 20
         held = {str(key).split(":")[3] for key in service.valkey.client.keys("tandem:batch:*:*")}
         assert held <= {"settled", "invalid"}, "chunks, names or shards are left"

@@ -15,7 +15,8 @@ from tasks.domain.errors import JobNotFound
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
 from web.body import without_query
-from web.schemas.batch_items import ItemListSchema, ItemsSchema, Page, item_shown
+from web.schemas.batch_items import ItemListSchema, ItemsSchema, item_shown
+from web.schemas.page import Page
 
 blp = Blueprint("batch items", __name__, url_prefix="/batches", description="The items of a batch")
 

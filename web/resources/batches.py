@@ -22,8 +22,9 @@ from web.body import without_query
 from web.idempotency import REPLAYED
 from web.resources.jobs import nothing
 from web.schemas.batch import BatchSchema
-from web.schemas.batch_items import BatchesSchema, BatchListSchema, Page
+from web.schemas.batch_items import BatchesSchema, BatchListSchema
 from web.schemas.batch_options import EXAMPLE, BatchOptionsSchema
+from web.schemas.page import Page
 
 blp = Blueprint("batches", __name__, url_prefix="/batches", description="Batches: many jobs submitted together")
 

@@ -17,7 +17,8 @@ from web.blueprint import PREFER, Blueprint, described
 from web.idempotency import REPLAYED
 from web.prefer import APPLIED
 from web.schemas.job import JobListSchema, JobSchema
-from web.schemas.listing import Listing, ListingSchema, Page
+from web.schemas.listing import Listing, ListingSchema
+from web.schemas.page import Page
 
 blp = Blueprint("jobs", __name__, url_prefix="/jobs", description="Jobs: one question each, answered in its time")
 
@@ -61,7 +62,7 @@ class Jobs(MethodView):
     def get(self, asked: Listing) -> Page:
         """List jobs, newest first"""
         jobs, has_more = dispatch.list_jobs(owner(), **vars(asked))
-        return Page(jobs=jobs, has_more=has_more)
+        return Page(found=jobs, has_more=has_more)
 
 
 @blp.route("/<job_id>")

@@ -20,7 +20,7 @@ from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint, described
 from web.body import without_query
 from web.lines import Lines
-from web.schemas.batch_items import Page
+from web.schemas.page import Page
 from web.schemas.v1_batch import BatchCreationSchema, V1BatchesSchema, V1BatchListSchema, V1BatchSchema
 from web.schemas.v1_batch_shown import Told
 

@@ -20,12 +20,12 @@ from tasks.schemas.fields import is_clean
 from web import form
 from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
+from web.schemas.page import Page
 from web.schemas.v1_file import (
     LONGEST_TTL_S,
     SHORTEST_TTL_S,
     FileDeletedSchema,
     FileListSchema,
-    FilePage,
     FileSchema,
     FilesSchema,
     UploadSchema,
@@ -93,11 +93,11 @@ class Files(MethodView):
     @blp.arguments(FilesSchema, location="query")
     @blp.response(200, FileListSchema)
     @blp.refuses(400, 401, 404, 503)
-    def get(self, asked: dict[str, Any]) -> FilePage:
+    def get(self, asked: dict[str, Any]) -> Page:
         """List files, newest first unless told otherwise"""
         newest_first = asked.pop("order") == "desc"
         found, has_more = files.page(owner(), newest_first=newest_first, **asked)
-        return FilePage(found=found, has_more=has_more)
+        return Page(found=found, has_more=has_more)
 
 
 def _name(given: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema, fields, validate
@@ -14,7 +12,7 @@ from tasks.schemas.fields import Text
 from web.schemas.batch import BatchSchema, shown
 from web.schemas.job import JobSchema
 from web.schemas.job_shown import shown as job_shown
-from web.schemas.v1_file import listed
+from web.schemas.page import PageSchema
 
 #: An item: by its id, or by its line.
 BEHIND = "^(job_[0-9a-f]{32}-)?[0-9]{1,9}$"
@@ -28,26 +26,14 @@ class BatchesSchema(Schema):
     after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """Some batches or items, and whether there are more."""
-
-    found: Sequence[Any]
-    has_more: bool
-
-
-class BatchListSchema(Schema):
+class BatchListSchema(PageSchema):
     """A page of batches, newest first."""
 
-    object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(BatchSchema), required=True)
-    first_id = fields.String(required=True, allow_none=True)
-    last_id = fields.String(required=True, allow_none=True)
-    has_more = fields.Boolean(required=True)
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """A page of batches."""
-        return listed([shown(batch) for batch in obj.found], has_more=obj.has_more)
+    def shown(self, one: Any) -> dict[str, Any]:
+        """See `batch.shown`."""
+        return shown(one)
 
 
 class ItemsSchema(Schema):
@@ -69,18 +55,14 @@ class ItemSchema(JobSchema):
     line = fields.Integer(required=True)
 
 
-class ItemListSchema(Schema):
+class ItemListSchema(PageSchema):
     """A page of items, in the order of their lines."""
 
-    object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(ItemSchema), required=True)
-    first_id = fields.String(required=True, allow_none=True)
-    last_id = fields.String(required=True, allow_none=True)
-    has_more = fields.Boolean(required=True)
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """A page of items."""
-        return listed([item_shown(*one) for one in obj.found], has_more=obj.has_more)
+    def shown(self, one: Any) -> dict[str, Any]:
+        """See `item_shown`."""
+        return item_shown(*one)
 
 
 def item_shown(custom_id: str, job: Job) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from tasks.domain.job import Job, Kind, Mode, Status
+from tasks.domain.job import Kind, Mode, Status
 from web.schemas.job_shown import shown
+from web.schemas.page import PageSchema
 from web.schemas.times import TIMES
 
 
@@ -147,18 +147,11 @@ class JobSchema(Schema):
         return shown(obj)
 
 
-class JobListSchema(Schema):
+class JobListSchema(PageSchema):
     """A page of jobs, newest first."""
 
-    object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(JobSchema), required=True)
-    first_id = fields.String(required=True, allow_none=True)
-    last_id = fields.String(required=True, allow_none=True)
-    has_more = fields.Boolean(required=True)
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """A page from (jobs, whether there are more)."""
-        jobs: Sequence[Job] = obj.jobs
-        first, last = (jobs[0].id, jobs[-1].id) if jobs else (None, None)
-        data = [shown(job) for job in jobs]
-        return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": obj.has_more}
+    def shown(self, one: Any) -> dict[str, Any]:
+        """See `job_shown.shown`."""
+        return shown(one)

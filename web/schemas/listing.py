@@ -7,16 +7,8 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load, validate
 
-from tasks.domain.job import Job, Status
+from tasks.domain.job import Status
 from tasks.schemas.fields import Text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """Some of an owner's jobs, and whether there are more."""
-
-    jobs: list[Job]
-    has_more: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from tasks.domain.batch import BatchOptions, BatchStatus, OpenAIForm
 from tasks.schemas.fields import Pairs, Text, Whole
 from tasks.schemas.openai_bodies import KINDS
 from tasks.schemas.submission import LONGEST_NAME
+from web.schemas.page import PageSchema
 from web.schemas.v1_batch_shown import shown
-from web.schemas.v1_file import LONGEST_TTL_S, SHORTEST_TTL_S, listed
+from web.schemas.v1_file import LONGEST_TTL_S, SHORTEST_TTL_S
 
 #: OpenAI's is 24h. Others are taken, too, none of them longer than 99h: an item's record lapses TANDEM_JOB_TTL_S after
 #: its end, a week unless told otherwise, and what was answered first must still be there when the output is written.
@@ -121,15 +122,11 @@ class V1BatchesSchema(Schema):
     after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
 
 
-class V1BatchListSchema(Schema):
+class V1BatchListSchema(PageSchema):
     """A page of batches, newest first."""
 
-    object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(V1BatchSchema), required=True)
-    first_id = fields.String(required=True, allow_none=True)
-    last_id = fields.String(required=True, allow_none=True)
-    has_more = fields.Boolean(required=True)
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """A page of batches."""
-        return listed([shown(told) for told in obj.found], has_more=obj.has_more)
+    def shown(self, one: Any) -> dict[str, Any]:
+        """See `v1_batch_shown.shown`."""
+        return shown(one)

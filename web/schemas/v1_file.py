@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema, fields, validate
 
 from tasks.domain.file import File, Purpose
 from tasks.schemas.fields import Text
+from web.schemas.page import PageSchema
 
 #: Of a page of files, and what OpenAI lets an expiry be.
 MOST_FILES = 10_000
@@ -55,32 +55,14 @@ class FilesSchema(Schema):
     after = Text(load_default=None, validate=validate.Length(1, 100), metadata={"description": "Start behind it."})
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilePage:
-    """Some files, and whether there are more."""
-
-    found: list[File]
-    has_more: bool
-
-
-class FileListSchema(Schema):
+class FileListSchema(PageSchema):
     """A page of files."""
 
-    object = fields.String(required=True, metadata={"const": "list"})
     data = fields.List(fields.Nested(FileSchema), required=True)
-    first_id = fields.String(required=True, allow_none=True)
-    last_id = fields.String(required=True, allow_none=True)
-    has_more = fields.Boolean(required=True)
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """A page of files."""
-        return listed([shown(file) for file in obj.found], has_more=obj.has_more)
-
-
-def listed(data: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """A page of a list, as OpenAI writes it."""
-    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
-    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}
+    def shown(self, one: Any) -> dict[str, Any]:
+        """See `shown`."""
+        return shown(one)
 
 
 class FileDeletedSchema(Schema):
