@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,10 +45,14 @@ def main(asked: list[str]) -> int:
     if unknown := [name for name in asked if name not in FIGURES]:
         print(f"there is no figure {unknown[0]}; there are {', '.join(FIGURES)}", file=sys.stderr)
         return 2
+    # As after Ctrl-C: every `with` ends the processes that it began.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     for name in asked or FIGURES:
+        began = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix="tandem-bench-") as data:
-                print(FIGURES[name](Path(data)), flush=True)
+                figure = FIGURES[name](Path(data))
+            print(figure.told(name, time.monotonic() - began), flush=True)
         except Skipped as why:
             print(f"{name} was not measured: {why}", file=sys.stderr)
             if asked:

@@ -23,7 +23,6 @@ PATIENCE_S, LOOK_S = 300, 0.05
 
 def measure(data: Path) -> Figure:
     """The figure; `ratio` is against the chord."""
-    began = time.monotonic()
     with house(data, workers=1, concurrency=SLOTS) as service:
         plain = _plain_worker(service)
         try:
@@ -32,13 +31,10 @@ def measure(data: Path) -> Figure:
             plain.end()
     value, against, beside = median(ours), median(chords), median(groups)
     return Figure(
-        name="batch",
         value=value,
         against=against,
-        ratio=value / against,
         goal=GOAL,
         n=ITEMS,
-        seconds=time.monotonic() - began,
         words=f"group={beside:.4g} ratio_group={value / beside:.3f}",
         notes=(
             f"items/s: batch {spelled(ours)}; chord {spelled(chords)}; group {spelled(groups)}",

@@ -6,13 +6,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from statistics import median
 
 from benchmarks import cpu
-from benchmarks.engine import CHAT, SLOTS, TOKENS
-from benchmarks.figure import Figure, alternate, shared_out, spelled
+from benchmarks.figure import Figure
 from benchmarks.house import Service, forget
-from benchmarks.real import Straight, served
+from benchmarks.straight import CHAT, SLOTS, TOKENS, compared
 from tests.support import batch
 
 GOAL = 0.8
@@ -25,32 +23,13 @@ ASKED = {"mode": "gpu", "cache": "off"}
 
 def measure(data: Path) -> Figure:
     """The figure. Raises Skipped when no engine is installed."""
-    began = time.monotonic()
-    with served(data, slots=SLOTS) as service:
-        through = Through(service)
-        straight = Straight(data, CHAT, count=CHATS, slots=SLOTS, tokens=TOKENS)
-        rounds = alternate(through.round, straight.round)
-    value, against = (median(side) for side in rounds)
-    items, chats = (count * len(rounds[0]) for count in (ITEMS, CHATS))
-    return Figure(
-        name="batch_engine",
-        value=value,
-        against=against,
-        ratio=value / against,
-        goal=GOAL,
-        n=items + chats,
-        seconds=time.monotonic() - began,
-        notes=(
-            f"items/s of {TOKENS} tokens, {SLOTS} in flight, as one batch of {ITEMS}: {spelled(rounds[0])}; "
-            f"straight: {spelled(rounds[1])}",
-            f"as a batch, {shared_out(through.cpu_ms, items)}",
-            f"straight, {shared_out(straight.cpu_ms, chats)}",
-        ),
-    )
+    return compared(data, Batch, straight=CHATS, goal=GOAL)
 
 
-class Through:
+class Batch:
     """The load as one batch."""
+
+    count = ITEMS
 
     def __init__(self, service: Service) -> None:
         self._service = service

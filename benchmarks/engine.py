@@ -6,49 +6,27 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from statistics import median
 
 from benchmarks import cpu, load
-from benchmarks.figure import Figure, alternate, shared_out, spelled
+from benchmarks.figure import Figure
 from benchmarks.house import Service, are_over, fields, finished_at, forget, job_ids
-from benchmarks.real import Consumer, Straight, served
+from benchmarks.real import Consumer
+from benchmarks.straight import CHAT, SLOTS, TOKENS, compared
 from tests.support.polling import until
 
 GOAL = 0.75
-CHATS, SLOTS, TOKENS = 400, 32, 64
-QUESTION = "What is the capital of France?"
-CHAT = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": TOKENS}
-ROUND_S = 120
+CHATS, ROUND_S = 400, 120
 
 
 def measure(data: Path) -> Figure:
     """The figure. Raises Skipped when no engine is installed."""
-    began = time.monotonic()
-    with served(data, slots=SLOTS) as service:
-        through = Through(service)
-        straight = Straight(data, CHAT, count=CHATS, slots=SLOTS, tokens=TOKENS)
-        rounds = alternate(through.round, straight.round)
-    value, against = (median(side) for side in rounds)
-    n = CHATS * len(rounds[0])
-    return Figure(
-        name="engine",
-        value=value,
-        against=against,
-        ratio=value / against,
-        goal=GOAL,
-        n=2 * n,
-        seconds=time.monotonic() - began,
-        notes=(
-            f"chats/s of {TOKENS} tokens, {SLOTS} in flight, through: {spelled(rounds[0])}; "
-            f"straight: {spelled(rounds[1])}",
-            f"through, {shared_out(through.cpu_ms, n)}",
-            f"straight, {shared_out(straight.cpu_ms, n)}",
-        ),
-    )
+    return compared(data, Jobs, straight=CHATS, goal=GOAL)
 
 
-class Through:
-    """The load through the service: the queue is filled while nobody consumes."""
+class Jobs:
+    """The load as jobs: the queue is filled while nobody consumes."""
+
+    count = CHATS
 
     def __init__(self, service: Service) -> None:
         self._service = service

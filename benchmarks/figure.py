@@ -18,23 +18,27 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A measured value beside what it is held against. `ratio`: higher is better; `goal` is the least it should be."""
+    """A measured value beside what it is held against; `goal` is the least that `ratio` should be."""
 
-    name: str
     value: float
     against: float
-    ratio: float
     goal: float
     n: int
-    seconds: float
+    lower_is_better: bool = False
     notes: Sequence[str] = ()
     #: Further `name=value` words of the line.
     words: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def ratio(self) -> float:
+        """How much better than what it is held against: higher is better, whatever is measured."""
+        return self.against / self.value if self.lower_is_better else self.value / self.against
+
+    def told(self, name: str, seconds: float) -> str:
+        """The line under this name, and what it means. `seconds`: how long measuring took."""
         line = (
-            f"bench {self.name} value={self.value:.4g} against={self.against:.4g} ratio={self.ratio:.3f} "
-            f"n={self.n} seconds={self.seconds:.1f}"
+            f"bench {name} value={self.value:.4g} against={self.against:.4g} ratio={self.ratio:.3f} "
+            f"n={self.n} seconds={seconds:.1f}"
         ) + (f" {self.words}" if self.words else "")
         verdict = "met" if self.ratio >= self.goal else "MISSED"
         return "\n".join([line, f"  goal: ratio >= {self.goal:g}, {verdict}", *(f"  {note}" for note in self.notes)])

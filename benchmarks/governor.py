@@ -39,18 +39,14 @@ class Seen:
 
 def measure(data: Path) -> Figure:
     """The figure for a limit that is known."""
-    began = time.monotonic()
     env = {"TANDEM_SANDBOX_RPM": str(RPM), "TANDEM_SANDBOX_TPM": str(TPM)}
     seen = _run(data, env, rpm=RPM, tpm=TPM, windows=MINUTES)
     used, permitted = seen.used(0, MINUTES), RPM * MINUTES
     return Figure(
-        name="governor",
         value=used,
         against=permitted,
-        ratio=used / permitted,
         goal=GOAL,
         n=len(seen.through),
-        seconds=time.monotonic() - began,
         words=f"violations={len(seen.refused)}",
         notes=(f"requests in {MINUTES} minutes of {WINDOW_S:g} s by {WORKERS} workers; {len(seen.refused)} refused",),
     )
@@ -58,20 +54,16 @@ def measure(data: Path) -> Figure:
 
 def measure_learned(data: Path) -> Figure:
     """The figure for a limit that only refusals tell of."""
-    began = time.monotonic()
     seen = _run(data, {}, rpm=UNDISCLOSED_RPM, tpm=None, windows=MINUTES_TO_LEARN)
     settled = MINUTES_TO_LEARN // 2
     used, permitted = seen.used(settled, MINUTES_TO_LEARN), UNDISCLOSED_RPM * (MINUTES_TO_LEARN - settled)
     share = len(seen.refused) / (len(seen.through) + len(seen.refused))
     by_window = " ".join(str(seen.used(n, n + 1)) for n in range(MINUTES_TO_LEARN))
     return Figure(
-        name="governor_learned",
         value=used,
         against=permitted,
-        ratio=used / permitted,
         goal=GOAL_LEARNED,
         n=len(seen.through),
-        seconds=time.monotonic() - began,
         words=f"violations={len(seen.refused)}",
         notes=(
             f"requests in the last {MINUTES_TO_LEARN - settled} of {MINUTES_TO_LEARN} minutes of {WINDOW_S:g} s",

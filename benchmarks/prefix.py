@@ -41,20 +41,16 @@ class Round:
 
 def measure(data: Path) -> Figure:
     """The figure. Raises Skipped when no engine is installed."""
-    began = time.monotonic()
     with served(data, slots=SLOTS, args=CACHE) as service:
         load = Load(service, data)
         grouped, mixed = alternate(lambda: load.round(ITEMS), lambda: load.round(PROMPTS))
     value, against = (median(one.rate for one in side) for side in (grouped, mixed))
     hits, hits_without = (median(one.hits for one in side) for side in (grouped, mixed))
     return Figure(
-        name="prefix",
         value=value,
         against=against,
-        ratio=value / against,
         goal=GOAL,
         n=ITEMS,
-        seconds=time.monotonic() - began,
         words=f"hits={hits:.3f} hits_without={hits_without:.3f}",
         notes=(
             f"items/s with {PROMPTS} system prompts mixed, grouped: {spelled([one.rate for one in grouped])}; "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import requests
 from celery import Celery
 
-from benchmarks import cpu, load
 from benchmarks.figure import Skipped
 from benchmarks.house import Service, house
 from tasks.engine.install import ROOT, is_installed, models_dir
@@ -49,25 +47,6 @@ def served(data: Path, *, slots: int, args: str = "") -> Iterator[Service]:
             worker.retire()
             worker.process.terminate()  # in order, so that its engine ends with it
             worker.process.wait(60)
-
-
-class Straight:
-    """A load of one chat again and again straight to the engine, whose answers have `tokens` tokens."""
-
-    def __init__(self, data: Path, chat: dict[str, Any], *, count: int, slots: int, tokens: int) -> None:
-        self._url = f"{engine_url(data)}/v1/chat/completions"
-        self._chat = chat | {"model": CPU_MODEL}
-        self._count, self._slots, self._tokens = count, slots, tokens
-        self.cpu_ms: Counter[str] = Counter()
-
-    def round(self) -> float:
-        """Chats per second."""
-        before = cpu.spent_ms()
-        seen = load.run(self._url, self._chat, connections=self._slots, count=self._count)
-        self.cpu_ms += cpu.spent_ms() - before
-        self.cpu_ms["client"] += seen.cpu_ms
-        assert seen.answer["usage"]["completion_tokens"] == self._tokens
-        return seen.rate
 
 
 class Consumer:

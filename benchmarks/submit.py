@@ -5,7 +5,6 @@ Both sides run under this project's gunicorn settings, with the same Celery sett
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,6 @@ class Side:
 
 def measure(data: Path) -> Figure:
     """The figure."""
-    began = time.monotonic()
     with house(data) as service, _bare(service) as bare_url:
         ours, bare = Side(service, f"{service.url}/jobs", "api"), Side(service, f"{bare_url}/jobs", QUEUE)
         rounds = alternate(ours.round, bare.round)
@@ -55,13 +53,10 @@ def measure(data: Path) -> Figure:
     counts = [sum(seen.n for seen in side) for side in rounds]
     value, against = (median(side) for side in rates)
     return Figure(
-        name="submit",
         value=value,
         against=against,
-        ratio=value / against,
         goal=GOAL,
         n=sum(counts),
-        seconds=time.monotonic() - began,
         notes=(
             f"jobs/s, ours: {spelled(rates[0])}; bare: {spelled(rates[1])}; every message was found in its queue",
             f"ours, {shared_out(ours.cpu_ms, counts[0])}",

@@ -14,8 +14,7 @@ from web.schemas.page import PageSchema
 from web.schemas.v1_batch_shown import shown
 from web.schemas.v1_file import LONGEST_TTL_S, SHORTEST_TTL_S
 
-#: OpenAI's is 24h. Others are taken, too, none of them longer than 99h: an item's record lapses TANDEM_JOB_TTL_S after
-#: its end, a week unless told otherwise, and what was answered first must still be there when the output is written.
+#: OpenAI's is 24h. Hardware of one's own may take other times, each in the words that people write: 900s, 90m, 36h, 4d.
 WINDOW = "^([1-9][0-9]{0,4}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h|[1-4]d)$"
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
