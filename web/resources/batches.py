@@ -72,8 +72,10 @@ class Batches(MethodView):
                 raise InvalidRequest(" ".join(sentences), field=field) from error
             key = idempotency.key_of(request, options.idempotency_key)
             batch_id, replayed = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
-        headers = {"Location": f"/batches/{batch_id}"} | ({REPLAYED: "true"} if replayed else {})
-        return door.find(batch_id, owner()), 202, headers
+        headers = {"Location": f"/batches/{batch_id}"}
+        if replayed:
+            return door.find(batch_id, owner()), 202, headers | {REPLAYED: "true"}
+        return door.accepted(batch_id, owner(), options, total=upload.lines, lines=last_line), 202, headers
 
     @blp.arguments(BatchesSchema, location="query")
     @blp.response(200, BatchListSchema)

@@ -50,7 +50,7 @@ class Jobs(MethodView):
         key = idempotency.key_of(request, asked.idempotency_key)
         default_s = settings.get().expires_in_s
         job, replayed = dispatch.submit(asked.submission(owner=owner(), key=key, default_expires_in_s=default_s))
-        job, applied = prefer.wait(job, prefer.wait_s(request.headers))
+        job, applied = prefer.wait_for_accepted(job, prefer.wait_s(request.headers))
         headers = {"Location": f"/jobs/{job.id}"} | applied | ask_again(job)
         if replayed:
             headers[REPLAYED] = "true"
