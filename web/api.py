@@ -71,7 +71,7 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     for name, shape in SHAPES.items():
         schemas[name].update(shape)
     names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
-    for name in ("Submission", "BatchSubmission", "BatchItem", "LastJob"):
+    for name in ("Submission", "BatchSubmission", "BatchItem", "LastJob", "BatchCreation"):
         schemas[name]["properties"]["metadata"]["propertyNames"] = names
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))

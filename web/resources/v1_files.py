@@ -38,7 +38,8 @@ _upload = UploadSchema()
 #: What a form has around its file.
 AROUND_BYTES = 1_000_000
 LONGEST_FILENAME = 255
-FORM = "multipart/form-data"
+FORM, RAW = "multipart/form-data", "application/octet-stream"
+BYTES = {"type": "string", "format": "binary"}
 BODY = {
     "required": True,
     "content": {
@@ -47,7 +48,7 @@ BODY = {
                 "type": "object",
                 "required": ["file", "purpose"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary"},
+                    "file": BYTES,
                     "purpose": {"type": "string", "enum": [Purpose.BATCH.value]},
                     "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                     "expires_after[seconds]": {
@@ -133,7 +134,7 @@ class Content(MethodView):
 
     decorators = [auth.login_required]
 
-    @blp.response(200, description="The bytes", content_type="application/octet-stream")
+    @blp.response(200, BYTES, content_type=RAW, description="The bytes")
     @blp.refuses(401, 404, 503)
     def get(self, file_id: str) -> Response:
         """Download a file"""
@@ -142,4 +143,4 @@ class Content(MethodView):
             "Content-Length": str(file.size_bytes),
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
         }
-        return Response(pieces(files.open_(file)), headers=headers, content_type="application/octet-stream")
+        return Response(pieces(files.open_(file)), headers=headers, content_type=RAW)
