@@ -173,6 +173,14 @@ def _ask_for_few_tokens(body: Any) -> None:
         body["max_tokens"] = min(body["max_tokens"], 1000)
 
 
+def _agree_on_the_mode(body: Any) -> None:
+    """No schema can say that a batch and its defaults must not differ, nor what goes with `gpu`."""
+    if isinstance(body, dict) and isinstance(body.get("defaults"), dict):
+        body["defaults"].pop("mode", None)
+    if isinstance(body, dict) and isinstance(body.get("on_complete"), dict):
+        body["on_complete"].pop("mode", None)
+
+
 def _examine(operation: Any, mode: GenerationMode, valkey: Valkey) -> None:
     def check(case: schemathesis.Case[Any]) -> None:
         # A key used before with another payload is rightly refused, and so are two keys at once: no schema can say so.
@@ -182,6 +190,7 @@ def _examine(operation: Any, mode: GenerationMode, valkey: Valkey) -> None:
             case.headers.pop("Idempotency-Key", None)
             _show_real_images(case.body)
             _ask_for_few_tokens(case.body)
+            _agree_on_the_mode(case.body)
             # What is in a line, or in a file of a form, no schema can say; what is uploaded may be anything.
             assume(case.media_type in (None, "application/json") or operation.path == "/v1/files")
             if (operation.method.upper(), operation.path) == ("POST", "/batches"):
