@@ -14,6 +14,7 @@ from tasks.schemas.submission import Asked
 from web import idempotency
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
+from web.body import without_query
 from web.idempotency import REPLAYED
 from web.schemas.chat import EXAMPLE, ChatAcceptedSchema, ChatInfoSchema, ChatSchema, ChatStatusSchema, ModeSchema
 
@@ -45,10 +46,10 @@ class Chats(MethodView):
 class ChatStatus(MethodView):
     """One chat."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ChatStatusSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, job_id: str) -> Job:
         """Ask after a chat"""
         return dispatch.find(job_id, owner())
@@ -58,10 +59,10 @@ class ChatStatus(MethodView):
 class ChatInfo(MethodView):
     """The modes."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ChatInfoSchema)
-    @blp.refuses(401, 503)
+    @blp.refuses(401, 422, 503)
     def get(self) -> dict[str, Any]:
         """Which modes are there, and what is left of the limits?
 

@@ -20,6 +20,7 @@ from tasks.schemas.fields import is_clean
 from web import form
 from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
+from web.body import without_query
 from web.schemas.page import Page
 from web.schemas.v1_file import (
     LONGEST_TTL_S,
@@ -73,6 +74,7 @@ class Files(MethodView):
     @blp.response(200, FileSchema)
     @blp.refuses(400, 401, 413, 415, 503)
     @blp.doc(requestBody=BODY)
+    @without_query
     def post(self) -> File:
         """Upload a file
 
@@ -109,16 +111,16 @@ def _name(given: str) -> str:
 class FileById(MethodView):
     """One file."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, FileSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def get(self, file_id: str) -> File:
         """Ask after a file"""
         return files.find(file_id, owner())
 
     @blp.response(200, FileDeletedSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def delete(self, file_id: str) -> dict[str, Any]:
         """Delete a file
 
@@ -132,10 +134,10 @@ class FileById(MethodView):
 class Content(MethodView):
     """The bytes of a file."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, BYTES, content_type=RAW, description="The bytes")
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def get(self, file_id: str) -> Response:
         """Download a file"""
         file = files.find(file_id, owner())
