@@ -15,6 +15,7 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
 from tasks.intake import MOST_IMAGES
+from tasks.schemas.parts import URL
 from tasks.store import fleet
 from tasks.store.fleet import Worker
 from tests.images.pictures import data_url, plain
@@ -98,6 +99,12 @@ def test_every_answer_with_a_body_has_its_type(make_client: MakeClient) -> None:
 def test_what_is_422_elsewhere_is_400_under_v1(make_client: MakeClient) -> None:
     for path, operation in _operations(make_client().get("/openapi.json").get_json()):
         assert not (path.startswith("/v1/") and "422" in operation["responses"]), path
+
+
+def test_the_pattern_of_an_images_url_is_the_one_that_judges(make_client: MakeClient) -> None:
+    schemas = make_client().get("/openapi.json").get_json()["components"]["schemas"]
+    pattern = schemas["ImageUrl"]["properties"]["url"]["pattern"]
+    assert (pattern, "\0" in pattern, pattern.count("$")) == (URL, False, 1)
 
 
 def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -> None:

@@ -1,4 +1,4 @@
-"""`/chat`: the interface of the founding service, over the same jobs."""
+"""`/chat`: an earlier interface, kept for its clients, over the same jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from web.body import without_query
 from web.idempotency import REPLAYED
 from web.schemas.chat import EXAMPLE, ChatAcceptedSchema, ChatInfoSchema, ChatSchema, ChatStatusSchema, ModeSchema
 
-blp = Blueprint("chat", __name__, url_prefix="/chat", description="Chats, in the shape of the founding service")
+blp = Blueprint(
+    "chat", __name__, url_prefix="/chat", description="Chats, by an earlier interface that is kept for its clients"
+)
 
 
 @blp.route("")
