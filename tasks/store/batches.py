@@ -68,7 +68,7 @@ class Batches:
         Raises IdempotencyMismatch when the key was used with another payload, and Unavailable also when lines of it
         were lost on the way.
         """
-        idem = keys.idempotency(new.owner, f"batch {new.idempotency_key}") if new.idempotency_key else ""
+        idem = keys.idempotency("batch", new.owner, new.idempotency_key) if new.idempotency_key else ""
         list_age_s = LONGEST_EXPIRES_IN_S + self._ttl_s
         head = [new.id, new.fingerprint, IDEMPOTENCY_TTL_S, int(new.expires_in_s * 1000), list_age_s * 1000]
         head += [steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE), new.message]
