@@ -10,7 +10,7 @@ import requests
 from flask.testing import FlaskClient
 
 from tests.support.polling import until
-from tests.support.severed import Severed
+from tests.support.relay import Relay
 from tests.support.valkey import Valkey
 from tests.web.conftest import MakeClient
 from tests.web.gunicorn import Gunicorn
@@ -27,10 +27,10 @@ ITEMS = {"items": [{"custom_id": "a", "prompt": "hi"}]}
 def test_redis_goes_away_right_after_a_job_was_accepted(make_client: MakeClient, valkey: Valkey, shared: bool) -> None:
     body = {"prompt": "hi", "temperature": 0 if shared else 1, "model": "sandbox/echo"}
     leader = make_client().post("/jobs", json=body).get_json()["id"]
-    with Severed(valkey.port, MARK.encode()) as way:
+    with Relay(valkey.port).end_after(MARK) as way:
         client = make_client(REDIS_URL=way.url)
         answer = client.post("/jobs", json=body | MARKED, headers={"Prefer": "wait=10"})
-        assert way.is_cut.is_set()
+        assert way.broken.is_set()
     assert answer.status_code == 202, answer.get_json()
     job = answer.get_json()
     assert answer.headers["Location"] == f"/jobs/{job['id']}"
@@ -44,9 +44,9 @@ def test_redis_goes_away_right_after_a_job_was_accepted(make_client: MakeClient,
 
 
 def test_redis_goes_away_right_after_a_batch_was_accepted(make_client: MakeClient, valkey: Valkey) -> None:
-    with Severed(valkey.port, MARK.encode()) as way:
+    with Relay(valkey.port).end_after(MARK) as way:
         answer = make_client(REDIS_URL=way.url).post("/batches", json=ITEMS | MARKED)
-        assert way.is_cut.is_set()
+        assert way.broken.is_set()
     assert answer.status_code == 202, answer.get_json()
     told = answer.get_json()
     assert answer.headers["Location"] == f"/batches/{told['id']}"
@@ -59,10 +59,10 @@ def timeless(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_redis_goes_away_right_after_a_batch_of_a_file_was_accepted(make_client: MakeClient, valkey: Valkey) -> None:
-    with Severed(valkey.port, MARK.encode()) as way:
+    with Relay(valkey.port).end_after(MARK) as way:
         client = make_client(REDIS_URL=way.url)
         answer = create(client, upload(client, OPENAI_LINE).get_json()["id"], **MARKED)
-        assert way.is_cut.is_set()
+        assert way.broken.is_set()
     told = answer.get_json()
     assert (answer.status_code, told["status"], told["metadata"]) == (200, "validating", {"mark": MARK})
     assert make_client(REDIS_URL=valkey.url).get(f"/v1/batches/{told['id']}").status_code == 200
