@@ -42,27 +42,31 @@ def test_killed_workers_lose_nothing(tmp_path: Path) -> None:
 def test_kills_inside_the_pop_burst_lose_nothing(tmp_path: Path) -> None:
     """A worker that dies between popping a message and doing anything about it takes the message along."""
     with Service(tmp_path, workers=0) as service:
-        asked, queued = LONG_LINE, lambda: service.valkey.client.llen("api")
-        ids = submit_for(service, 0, count=LONG_LINE)
-        assert queued() == LONG_LINE
+        ids, asked = submit_for(service, 0, count=LONG_LINE), LONG_LINE
+        assert queued(service) == LONG_LINE
         for _ in range(2):
             service.add_worker()
         with Nemesis(kill_whoever_pops(service), every_s=(0, 0.1)) as nemesis:
             begun = time.monotonic()
             while nemesis.strikes < 40:
-                assert time.monotonic() - begun < 600, f"{nemesis.strikes} kills, {queued()} in the queue"
+                assert time.monotonic() - begun < 600, f"{nemesis.strikes} kills, {queued(service)} in the queue"
                 # A quick machine pops them all between fewer kills than wanted: it gets some more.
-                if queued() < LONG_LINE / 2:
+                if queued(service) < LONG_LINE / 2:
                     ids += submit_for(service, 0, count=TOP_UP)
                     asked += TOP_UP
                 time.sleep(0.05)
-            left = queued()
+            left = queued(service)
         wait_for_all(service, ids, within_s=120)
         verdict = judge(service, ids)
         print(f"kills={nemesis.strikes} left in the queue after 40: {left} {verdict}")
         assert left > 0, "the last kills were after the burst"
         assert verdict.accepted == asked
         assert verdict.is_clean()
+
+
+def queued(service: Service) -> int:
+    """Messages in the queue."""
+    return int(service.valkey.client.llen("api"))
 
 
 def test_a_frozen_worker_comes_back_too_late(tmp_path: Path) -> None:
