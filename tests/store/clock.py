@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 from redis import Redis
 
@@ -15,7 +14,7 @@ MOMENTS = ("until", "wake_at", "given_at", "raise_at", "refused_at", "learned_at
 
 def now_ms(redis: Redis) -> int:
     """The time that the scripts see."""
-    seconds, micros = cast(tuple[int, int], redis.time())
+    seconds, micros = redis.time()
     return seconds * 1000 + micros // 1000
 
 
