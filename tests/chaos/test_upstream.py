@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import pytest
 
-from tasks.store import keys
 from tests.support.polling import until
 from tests.support.service import Service
-from tests.support.verdict import calls, judge, wait_for_all
+from tests.support.verdict import calls, claims_in_a_hold, judge, wait_for_all
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -47,20 +45,6 @@ def test_a_rate_limited_provider_is_left_alone_until_its_time(tmp_path: Path) ->
         assert verdict.calls <= 1300
         assert verdict.claims <= 2000
         assert early == 0
-
-
-def claims_in_a_hold(service: Service, ids: list[str], *, hold_s: float) -> int:
-    """Calls that were begun after a 429 was written down and before its Retry-After was over, by Redis' clock.
-
-    A call that was begun before is under way, and may reach the sandbox any time later.
-    """
-    pipe = service.valkey.client.pipeline(transaction=False)
-    for job_id in ids:
-        pipe.hget(keys.job(job_id), "attempts")
-    attempts = [one for trail in pipe.execute() for one in json.loads(trail)]
-    refused = [one["ended_at"] for one in attempts if one["outcome"] == "rate_limited"]
-    assert refused
-    return sum(any(at < one["started_at"] < at + hold_s * 1000 for at in refused) for one in attempts)
 
 
 def test_a_cancelled_call_is_cut_upstream(tmp_path: Path) -> None:

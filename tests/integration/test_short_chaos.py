@@ -16,7 +16,7 @@ from tests.support import batch
 from tests.support.nemesis import Nemesis, kill_a_worker, restart_redis, submit_for
 from tests.support.polling import until
 from tests.support.service import Service
-from tests.support.verdict import judge, wait_for_all
+from tests.support.verdict import claims_in_a_hold, judge, wait_for_all
 
 SEED = 20
 
@@ -73,6 +73,7 @@ def test_a_rate_limit_holds_everybody_and_then_lets_go(tmp_path: Path) -> None:
         print(verdict)
         assert verdict.by_status == {"completed": 100}
         assert verdict.calls <= 100 + 2 * 64 + 10
+        assert claims_in_a_hold(service, ids, hold_s=2) == 0
         assert all(a["outcome"] in ("rate_limited", "completed") for a in service.job(ids[0])["attempts"])
 
 
