@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from functools import _lru_cache_wrapper
 from typing import Any
 
 import pytest
 
-from tasks import catalog, intake, quotas, serving, settings
-from tasks.files import disk
-from tasks.store import (
-    batch_work,
-    batches,
-    capacity,
-    circuits,
-    connection,
-    due,
-    durability,
-    events,
-    fleet,
-    jobs,
-    learned,
-    limits,
-    lines,
-    media,
-    steps,
-    usage,
-)
+from tasks.store import events
 from tests import environment
 from tests.support.valkey import Valkey
-
-CACHED: list[Callable[..., Any]] = [
-    settings.get, catalog.models, catalog._by_provider, serving.provider, connection.default, jobs.default,
-    due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default, usage.default,
-    catalog.index, learned.default, connection.binary, media.default, intake.fetcher,
-    quotas.default, limits.default, circuits.default, disk.default,
-    batches.default, batch_work.default, steps.default,
-]  # fmt: skip
 
 
 def pytest_configure() -> None:
@@ -65,5 +40,11 @@ def forget_caches() -> None:
     """Let settings and connections be made anew from the environment."""
     if events.waiters.cache_info().currsize:
         events.waiters().stop()
-    for cached in CACHED:
-        cached.cache_clear()  # type: ignore[attr-defined]
+    for cached in caches():
+        cached.cache_clear()
+
+
+def caches() -> list[_lru_cache_wrapper[Any]]:
+    """The functions of ours that remember what they have made. What is not imported yet has made nothing."""
+    ours = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in ("tasks", "web")]
+    return [one for module in ours for one in vars(module).values() if isinstance(one, _lru_cache_wrapper)]

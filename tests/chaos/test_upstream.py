@@ -9,12 +9,9 @@ import pytest
 
 from tests.support.polling import until
 from tests.support.service import Service
-from tests.support.verdict import calls, judge, wait_for_all
+from tests.support.verdict import calls, claims_in_a_hold, judge, wait_for_all
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
-
-#: A call that was claimed when the 429 came is under way; it may reach the sandbox this much later.
-UNDER_WAY_S = 0.3
 
 
 def test_an_upstream_that_never_answers_holds_up_nobody_else(tmp_path: Path) -> None:
@@ -42,20 +39,12 @@ def test_a_rate_limited_provider_is_left_alone_until_its_time(tmp_path: Path) ->
         ids = [service.submit(f"job {n}") for n in range(1000)]
         wait_for_all(service, ids, within_s=60)
         verdict = judge(service, ids)
-        early = calls_in_a_hold(service, hold_s=2)
+        early = claims_in_a_hold(service, ids, hold_s=2)
         print(f"calls/job={verdict.calls / 1000:.2f} claims/job={verdict.claims / 1000:.2f} early={early} {verdict}")
         assert verdict.by_status == {"completed": 1000}
         assert verdict.calls <= 1300
         assert verdict.claims <= 2000
         assert early == 0
-
-
-def calls_in_a_hold(service: Service, *, hold_s: float) -> int:
-    """Calls that started after a 429 was answered and before its Retry-After was over."""
-    log = calls(service.sandbox_log)
-    refused = sorted(entry["ended_at"] for entry in log if entry["status"] == 429)
-    started = sorted(entry["started_at"] for entry in log if entry["outcome"] == "in_flight")
-    return sum(any(at + UNDER_WAY_S < begun < at + hold_s - 0.05 for at in refused) for begun in started)
 
 
 def test_a_cancelled_call_is_cut_upstream(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import pytest
 
 from tests.support.service import Service
 
-CANARY = "canary-7f3a-the-prompt-that-must-stay-private"
-
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:

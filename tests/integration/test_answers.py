@@ -16,6 +16,8 @@ from tests.support.service import Service
 from tests.support.verdict import calls
 
 ANN, BOB = ({"Authorization": f"Bearer key-of-{name}"} for name in ("ann", "bob"))
+#: A call that takes this long lasts until something ends it.
+HELD_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +74,14 @@ def running(service: Service, prompt: str, count: int, **body: Any) -> tuple[str
     """A leader that the sandbox has been called for, and so many that wait for it."""
     leader = service.submit(prompt, temperature=0, **body)
     until(lambda: called_for(service, [leader]), within_s=10, what="the leader's call")
+    return leader, following(service, leader, prompt, count, **body)
+
+
+def following(service: Service, leader: str, prompt: str, count: int, **body: Any) -> list[str]:
+    """So many that wait for this leader."""
     followers = [service.submit(prompt, temperature=0, **body) for _ in range(count)]
     assert {service.job(one)["coalesced_with"] for one in followers} == {leader}
-    return leader, followers
+    return followers
 
 
 def test_fifty_who_ask_the_same_at_once_cost_one_call(service: Service, text: str) -> None:
@@ -94,8 +101,9 @@ def test_fifty_who_ask_the_same_at_once_cost_one_call(service: Service, text: st
 
 
 def test_a_cancelled_leader_is_followed_by_another(service: Service, text: str) -> None:
-    service.tell_sandbox(latency_ms=1000)
+    service.tell_sandbox(latency_ms=HELD_MS)
     leader, followers = running(service, text, 5)
+    service.tell_sandbox(latency_ms=0)
     assert service.http.post(f"{service.url}/jobs/{leader}/cancel", timeout=5).json()["status"] == "cancelled"
     jobs = over(service, followers)
     assert {job["status"] for job in jobs} == {"completed"}
@@ -105,8 +113,9 @@ def test_a_cancelled_leader_is_followed_by_another(service: Service, text: str) 
 
 
 def test_when_the_leaders_worker_is_killed_its_followers_wait_on(service: Service, text: str) -> None:
-    service.tell_sandbox(latency_ms=1500)
+    service.tell_sandbox(latency_ms=HELD_MS)
     leader, followers = running(service, text, 5)
+    service.tell_sandbox(latency_ms=0)
     name = service.job(leader)["attempts"][0]["worker"]
     [worker] = [one for one in service.workers if one.log.stem == str(name).partition("@")[0]]
     worker.kill()
@@ -117,8 +126,10 @@ def test_when_the_leaders_worker_is_killed_its_followers_wait_on(service: Servic
 
 
 def test_when_the_leader_fails_each_of_its_followers_is_asked_for(service: Service, text: str) -> None:
-    service.tell_sandbox(latency_ms=300)
-    leader, followers = running(service, text, 2, model="sandbox/slow-500ms+status-400")
+    failing: dict[str, Any] = {"model": "sandbox/status-400"}
+    with service.upstream_held():
+        leader = service.submit(text, temperature=0, **failing)
+        followers = following(service, leader, text, 2, **failing)
     jobs = over(service, [leader, *followers])
     assert [job["error"]["code"] for job in jobs] == ["bad_request"] * 3
     assert sorted(called_for(service, [leader, *followers])) == sorted([leader, *followers])

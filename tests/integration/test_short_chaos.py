@@ -16,7 +16,7 @@ from tests.support import batch
 from tests.support.nemesis import Nemesis, kill_a_worker, restart_redis, submit_for
 from tests.support.polling import until
 from tests.support.service import Service
-from tests.support.verdict import judge, wait_for_all
+from tests.support.verdict import claims_in_a_hold, judge, wait_for_all
 
 SEED = 20
 
@@ -61,15 +61,19 @@ def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_rate_limit_holds_everybody_and_then_lets_go(tmp_path: Path) -> None:
-    with Service(tmp_path) as service:
-        service.tell_sandbox(fail={"status": 429, "retry_after_s": 2, "for_s": 3})
+    with Service(tmp_path, workers=0) as service:
         ids = [service.submit(f"job {n}") for n in range(100)]
-        until(lambda: (service.job(ids[-1])["waiting_on"] or {}).get("reason") == "rate_limit", within_s=5)
+        service.tell_sandbox(fail={"status": 429, "retry_after_s": 2})
+        for _ in range(2):
+            service.add_worker()
+        until(lambda: (service.job(ids[-1])["waiting_on"] or {}).get("reason") == "rate_limit", within_s=20)
+        service.tell_sandbox()
         wait_for_all(service, ids, within_s=30)
         verdict = judge(service, ids)
         print(verdict)
         assert verdict.by_status == {"completed": 100}
         assert verdict.calls <= 100 + 2 * 64 + 10
+        assert claims_in_a_hold(service, ids, hold_s=2) == 0
         assert all(a["outcome"] in ("rate_limited", "completed") for a in service.job(ids[0])["attempts"])
 
 

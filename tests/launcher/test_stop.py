@@ -69,9 +69,9 @@ def test_ctrl_c_that_takes_the_supervisor_along_before_it_has_a_session_of_its_o
 
 
 def test_a_worker_that_ran_a_suspect_stops_in_order_too(tmp_path: Path) -> None:
-    with Launched(tmp_path / "data", TANDEM_LEASE_S="1", TANDEM_DRAIN_S=DRAIN_S) as run:
+    with Launched(tmp_path / "data", TANDEM_LEASE_S="3", TANDEM_DRAIN_S=DRAIN_S) as run:
         run.ready()
-        job_id = str(run.post(model="sandbox/slow-1500ms")["id"])
+        job_id = str(run.post(model="sandbox/slow-4000ms")["id"])
         until(lambda: run.job(job_id)["status"] == "processing", within_s=10)
         psutil.Process(run.pid_of("api")).kill()
         until(lambda: run.job(job_id)["status"] == "completed", within_s=40)

@@ -16,6 +16,7 @@ from redis import Redis
 
 from tasks.domain.quota import Quota
 from tasks.store import keys
+from tests.store import clock
 from tests.store.elsewhere import LIMIT, LIMITS, MODEL_LIMIT
 
 #: So long that a machine which stands still for a while makes no difference.
@@ -90,14 +91,9 @@ class Books:
         self.arrived += [self.clock_s if sent_s is None else sent_s][:sends] + [self.clock_s] * (sends - 1)
 
     def pass_time(self, seconds: float) -> None:
-        """Time passes: all that the scripts have written down lies so much further back."""
+        """Time passes for the scripts too."""
+        clock.pass_time(self.redis, LIMITS, seconds)
         for limit in LIMITS:
-            for name in (keys.requests(limit), keys.calls(limit), keys.tokens(limit)):
-                for call, _ in self.redis.zscan_iter(name):
-                    self.redis.zincrby(name, -seconds * 1000, call)
-            for name in ("until", "given_at", "raise_at", "refused_at", "learned_at"):
-                if (moment := self.redis.hget(keys.limit(limit), name)) is not None:
-                    self.redis.hset(keys.limit(limit), name, int(float(str(moment)) - seconds * 1000))
             if seconds == DAY_S and self.redis.hexists(keys.limit(limit), "day"):
                 self.redis.hincrby(keys.limit(limit), "day", -1)
         self.clock_s += seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,10 +16,13 @@ from tasks.store.jobs import Jobs
 from tasks.store.new_job import NewJob
 from tasks.store.rate import CallOver, Ended
 from tasks.store.taken import Taken
+from tests.store import clock
 from tests.support.polling import until
 from tests.support.valkey import Valkey
 
-WINDOW_S = 0.4
+#: So long that a machine which stands still for a while makes no difference: time passes when a test says so.
+WINDOW_S = 60.0
+A_WINDOW_AND_MORE_S = WINDOW_S + 1
 PROVIDER, MODEL = "upstream", "model"
 NONE = {"rpm": 0, "tpm": 0, "rpd": 0, "calls": 0, "guessed": False}
 
@@ -28,13 +31,13 @@ class House:
     """A store with quotas by scope, and the Celery list as the broker."""
 
     def __init__(self, valkey: Valkey, window_s: float = WINDOW_S, **scopes: dict[str, Any]) -> None:
-        times = {"window": int(window_s * 1000), "arrival": 20, "grant": 500, "longest": 5000}
+        times = {"window": int(window_s * 1000), "arrival": 20, "grant": 30_000, "longest": 500_000}
         quotas = {name.replace("__", ":"): NONE | quota for name, quota in scopes.items()}
         policy = json.dumps({**times, "scopes": quotas})
         self.jobs = Jobs(valkey.client, ttl_s=60, policy=policy)
         self.due = Due(valkey.client, lease_s=5, ttl_s=60, policy=policy)
 
-    def accept(self, *, priority: int = 0, model: str = MODEL, expires_in_s: float = 60, **tokens: int) -> str:
+    def accept(self, *, priority: int = 0, model: str = MODEL, expires_in_s: float = 3600, **tokens: int) -> str:
         record = {"owner": "o", "kind": "chat", "mode": "auto", "model": model, "request": "{}", "metadata": "{}",
                   "queue": "api", "priority": str(priority), "target": model, "max_tries": "5"}  # fmt: skip
         record |= {name: str(number) for name, number in tokens.items()}
@@ -58,11 +61,13 @@ class House:
     def let_go(self) -> list[str]:
         return [message.job_id for message in self.due.let_go()]
 
+    def pass_time(self, seconds: float) -> None:
+        clock.pass_time(self.jobs.redis, (PROVIDER, f"{PROVIDER}:{MODEL}"), seconds)
 
-def valkey_ms(valkey: Valkey) -> int:
-    """The time that the scripts see."""
-    seconds, micros = valkey.client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+
+def earlier(claim: Claim, seconds: float) -> Claim:
+    """A claim as if it had been made so much earlier."""
+    return replace(claim, claimed_ms=claim.claimed_ms - int(seconds * 1000))
 
 
 def over(claim: Claim, ended: Ended = Ended.ANSWERED, **said: Any) -> CallOver:
@@ -75,10 +80,12 @@ def test_what_has_no_room_is_parked_and_let_go_in_time(valkey: Valkey) -> None:
     house.jobs.call_over(over(house.claim(first)))
     waits = house.take(second).waiters
     assert waits.next_in_s is not None
-    assert 0.3 < waits.next_in_s <= WINDOW_S + 0.03
+    assert WINDOW_S / 2 < waits.next_in_s <= WINDOW_S + 0.03
     assert (house.field(second, "phase"), house.field(second, "reason")) == ("parked", "rate_limit")
+    house.pass_time(WINDOW_S / 2)
     assert house.let_go() == []
-    assert until(house.let_go, within_s=2) == [second]
+    house.pass_time(WINDOW_S / 2 + 1)
+    assert house.let_go() == [second]
     house.claim(second)
 
 
@@ -87,7 +94,8 @@ def test_room_is_kept_for_whoever_was_let_go(valkey: Valkey) -> None:
     waiting, newcomer = house.accept(), house.accept()
     house.jobs.call_over(over(house.claim(house.accept())))
     assert house.take(waiting).claim is None
-    assert until(house.let_go, within_s=2) == [waiting]
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.let_go() == [waiting]
     assert house.take(newcomer).claim is None
     house.claim(waiting)
 
@@ -100,14 +108,8 @@ def test_the_older_goes_first_and_interactive_before_batch(valkey: Valkey) -> No
     valkey.client.hincrby(keys.job(younger), "created_at", 1)
     for job_id in (younger, batch, older):
         assert house.take(job_id).claim is None
-    let_go: list[str] = []
-
-    def all_gone() -> bool:
-        let_go.extend(house.let_go())
-        return len(let_go) == 3
-
-    until(all_gone, within_s=2)
-    assert let_go == [older, younger, batch]
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.let_go() == [older, younger, batch]
 
 
 def test_jobs_of_another_model_pass(valkey: Valkey) -> None:
@@ -122,11 +124,13 @@ def test_a_provider_and_a_model_must_both_have_room(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 1}, upstream__model={"calls": 1})
     first, second = house.accept(), house.accept()
     held = house.claim(first)
+    house.pass_time(WINDOW_S - 0.5)
     assert house.take(second).claim is None
     assert house.field(second, "limit") == "upstream:model", "what nobody can tell the end of is waited for first"
     assert house.jobs.call_over(over(held)).messages == ()
     assert house.field(second, "limit") == "upstream", "the model has room now, and its provider has not"
-    assert until(house.let_go, within_s=2) == [second]
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.let_go() == [second]
 
 
 def test_so_many_calls_at_a_time_and_the_next_when_one_is_over(valkey: Valkey) -> None:
@@ -153,18 +157,11 @@ def test_a_call_that_was_never_sent_gives_its_room_back(valkey: Valkey) -> None:
 
 
 def test_what_was_never_sent_yesterday_is_not_taken_off_today(valkey: Valkey) -> None:
-    """A day is 1,440 windows: here it lasts one and a half seconds."""
-    house, day_s = House(valkey, window_s=0.001, upstream={"rpd": 9}), 1.44
-
-    def a_day_begins() -> None:
-        day = time.time() // day_s
-        until(lambda: time.time() // day_s > day, within_s=5)
-
-    a_day_begins()
+    house = House(valkey, upstream={"rpd": 9})
     yesterday = house.claim(house.accept())
-    a_day_begins()
+    valkey.client.hincrby(keys.limit(PROVIDER), "day", -1)
     house.jobs.call_over(over(house.claim(house.accept())))
-    house.jobs.call_over(over(yesterday, Ended.FAILED, sends=0))
+    house.jobs.call_over(over(earlier(yesterday, 1440 * WINDOW_S), Ended.FAILED, sends=0))
     assert house.jobs.redis.hget(keys.limit(PROVIDER), "day_used") == "1"
 
 
@@ -184,28 +181,28 @@ def test_further_requests_of_a_call_are_booked_ahead_and_nobody_overtakes_them(v
     house = House(valkey, upstream={"rpm": 2, "rpd": 4})
     claim = house.claim(house.accept())
     assert house.jobs.book_further(claim, 2) == 0
-    wait_s = house.jobs.book_further(claim, 3)
-    assert 0 < wait_s <= WINDOW_S + 0.03
+    assert WINDOW_S / 2 < house.jobs.book_further(claim, 3) <= WINDOW_S + 0.03
     other = house.accept()
     assert house.take(other).claim is None
-    until(lambda: house.jobs.book_further(claim, 3) == 0, within_s=2)
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.jobs.book_further(claim, 3) == 0
     assert valkey.client.zscore(keys.requests(PROVIDER), f"{claim.call_id}.further3")
     assert valkey.client.hget(keys.limit(PROVIDER), "day_used") == "3", "asked for again, and counted once"
-    let_go = [message.job_id for message in house.jobs.call_over(over(claim)).messages]
-    assert (let_go or until(house.let_go, within_s=2)) == [other]
+    ended = over(earlier(claim, A_WINDOW_AND_MORE_S))
+    assert [message.job_id for message in house.jobs.call_over(ended).messages] == [other]
 
 
 def test_a_further_request_waits_for_the_end_of_a_hold(valkey: Valkey) -> None:
-    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    house = House(valkey, upstream={"rpm": 10})
     claim, refused = house.claim(house.accept()), house.claim(house.accept())
     assert house.jobs.book_further(claim, 2) == 0
-    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=5))
-    assert 4 < house.jobs.book_further(claim, 3) <= 5
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=500))
+    assert 400 < house.jobs.book_further(claim, 3) <= 500
 
 
 def test_what_was_let_through_before_a_refusal_counts(valkey: Valkey) -> None:
     """A long list of texts goes up in several calls: three were answered, the fourth was refused."""
-    house = House(valkey, window_s=60, upstream={"rpm": 10})
+    house = House(valkey, upstream={"rpm": 10})
     claim = house.claim(house.accept())
     house.jobs.call_over(over(claim, Ended.REFUSED, sends=3, limit=PROVIDER, hold_s=0.0))
     assert valkey.client.zcard(keys.requests(PROVIDER)) == 3
@@ -233,9 +230,9 @@ def test_a_day_is_counted_and_who_cannot_run_before_its_deadline_fails_at_once(v
 
 
 def test_a_place_far_down_the_line_is_too_late_for_a_near_deadline(valkey: Valkey) -> None:
-    house = House(valkey, window_s=10, upstream={"rpm": 1})
+    house = House(valkey, upstream={"rpm": 1})
     house.claim(house.accept())
-    first, second = house.accept(expires_in_s=15), house.accept(expires_in_s=15)
+    first, second = (house.accept(expires_in_s=1.5 * WINDOW_S) for _ in range(2))
     house.take(first)
     house.take(second)
     assert (house.field(first, "status"), house.field(second, "status")) == ("pending", "failed")
@@ -246,11 +243,13 @@ def test_a_refusal_holds_everybody_and_one_goes_first(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 10})
     through, refused = house.claim(house.accept()), house.claim(house.accept())
     house.jobs.call_over(over(through))
-    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.3))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=30))
     waiting = [house.accept() for _ in range(3)]
     for job_id in waiting:
         assert house.take(job_id).claim is None
-    [first] = until(house.let_go, within_s=2)
+    assert house.let_go() == []
+    house.pass_time(31)
+    [first] = house.let_go()
     assert house.let_go() == []
     assert len(house.jobs.call_over(over(house.claim(first))).messages) == 2
 
@@ -260,9 +259,11 @@ def test_who_was_refused_lines_up_behind_those_who_wait(valkey: Valkey, limits: 
     """Else a job that is refused each time would be the first after each hold, and keep all others waiting for ever."""
     house = House(valkey, **limits)
     refused, waiting = house.claim(house.accept()), house.accept()
-    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=0.1))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=30))
     # Within one millisecond they have no order.
-    until(lambda: valkey_ms(valkey) > int(house.field(waiting, "created_at") or 0), within_s=1)
-    house.jobs.put_back(refused, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=0.1)
+    until(lambda: clock.now_ms(valkey.client) > int(house.field(waiting, "created_at") or 0), within_s=1)
+    house.jobs.put_back(refused, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=30)
     assert house.take(waiting).claim is None
-    assert until(house.let_go, within_s=2) == [waiting]
+    assert house.let_go() == []
+    house.pass_time(31)
+    assert house.let_go() == [waiting]

@@ -99,7 +99,7 @@ def submit_for(service: Service, seconds: float, *, count: int, **body: Any) -> 
             if answer.status_code == 202:
                 ids.append(answer.json()["id"])
 
-    threads = [threading.Thread(target=send, args=(count // 4,)) for _ in range(4)]
+    threads = [threading.Thread(target=send, args=((count + n) // 4,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

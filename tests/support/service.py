@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -104,6 +105,7 @@ class Service:
             **(env or {}),
         }  # fmt: skip
         self.workers: list[Supervised] = []
+        self._sandbox: Supervised | None = None
         self._others: list[Supervised] = []
         self.http = requests.Session()
         self.http.mount("http://", HTTPAdapter(pool_maxsize=64))
@@ -113,8 +115,9 @@ class Service:
     def __enter__(self) -> Service:
         self.valkey.start()
         if self._outside_sandbox is None:
-            self._others.append(self.run("sandbox", "-m", "tasks.providers.sandbox", "--host", "127.0.0.1", "--port",
-                                         str(self._sandbox_port), "--log", str(self.sandbox_log)))  # fmt: skip
+            self._sandbox = self.run("sandbox", "-m", "tasks.providers.sandbox", "--host", "127.0.0.1", "--port",
+                                     str(self._sandbox_port), "--log", str(self.sandbox_log))  # fmt: skip
+            self._others.append(self._sandbox)
         self.web = self.run_web()
         for _ in range(self._count):
             self.add_worker()
@@ -188,3 +191,16 @@ class Service:
     def tell_sandbox(self, **said: Any) -> None:
         """PUT /control."""
         self.http.put(f"{self.sandbox_root}/control", json=said, timeout=5).raise_for_status()
+
+    @contextmanager
+    def upstream_held(self) -> Iterator[None]:
+        """While the block runs calls go to the sandbox and none is answered: it is stopped.
+
+        It cannot be told anything meanwhile, and does not log a call before the block ends.
+        """
+        assert self._sandbox is not None
+        self._sandbox.kill(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._sandbox.kill(signal.SIGCONT)

@@ -111,3 +111,17 @@ def last_ends(logs: Path) -> dict[str, str]:
     """
     said = [match.groups() for log in logs.glob("*.log") for match in ENDED.finditer(log.read_text(errors="replace"))]
     return {job_id: n for _at, job_id, n in sorted(said)}
+
+
+def claims_in_a_hold(service: Service, ids: Iterable[str], *, hold_s: float) -> int:
+    """Calls that were begun after a 429 was written down and before its Retry-After was over, by Redis' clock.
+
+    A call that was begun before is under way, and may reach the sandbox any time later.
+    """
+    pipe = service.valkey.client.pipeline(transaction=False)
+    for job_id in ids:
+        pipe.hget(f"tandem:job:{job_id}", "attempts")
+    attempts = [one for trail in pipe.execute() for one in json.loads(trail)]
+    refused = [one["ended_at"] for one in attempts if one["outcome"] == "rate_limited"]
+    assert refused
+    return sum(any(at < one["started_at"] < at + hold_s * 1000 for at in refused) for one in attempts)
