@@ -12,7 +12,7 @@ from tasks import catalog, serving, settings
 from tasks.engine.config import EngineConfig, State
 from tasks.engine.server import Engine
 from tasks.process import WorkerProcess
-from tasks.serving import CPU_MODEL
+from tasks.serving import CPU_MODEL, Serving
 from tasks.worker.beat import Beat
 from tasks.worker.gate import Gate
 
@@ -77,7 +77,11 @@ class EngineKeeper:
 
     def _serve(self, base_url: str | None) -> None:
         url = f"{base_url}/v1" if base_url else ""
-        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in self._here.servings)
+        before = self._here.servings
+        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in before)
+        for one in before:
+            if one.base_url not in ("", url):
+                _leave(one)
 
     def _last_load_s(self) -> float:
         try:
@@ -88,3 +92,10 @@ class EngineKeeper:
     def _remember_load_s(self, seconds: float) -> None:
         Path(self._load_file).parent.mkdir(parents=True, exist_ok=True)
         Path(self._load_file).write_text(f"{seconds:.1f}")
+
+
+def _leave(life: Serving) -> None:
+    """Let go of the connections to an engine's life: the next has another port. Calls that still run keep theirs."""
+    serving.provider(life.provider, life.base_url).close()
+    # A worker with an engine asks nobody else.
+    serving.provider.cache_clear()
