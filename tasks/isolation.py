@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing import connection, resource_tracker, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import structlog
 
@@ -94,13 +95,25 @@ class IsolatedCall(Call):
 
 def run(claim: Claim, by: Serving, call: IsolatedCall) -> None:
     """Run one attempt in a child, which writes the record itself; only its own abnormal end is charged here."""
-    child = _context().Process(target=_child, args=(claim, by), daemon=True)
+    _conclude(claim, by, call, in_child(_child, (claim, by), call))
+
+
+def in_child(target: Callable[..., None], args: tuple[Any, ...], call: IsolatedCall) -> int | None:
+    """Run a function, which begins with `begin_child`, in a child that `call` ends: the child's exit status."""
+    child = _context().Process(target=target, args=args, daemon=True)
     with _deaf():
         child.start()
     with call.running(child):
         child.join()
-    _conclude(claim, by, call, child.exitcode)
+    status = child.exitcode
     child.close()
+    return status
+
+
+def begin_child() -> None:
+    """What each child does first: it ends with its parent, and logs as its parent does."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    logs.configure()
 
 
 def clear() -> None:
@@ -122,8 +135,7 @@ def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> No
 
 
 def _child(claim: Claim, by: Serving) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    logs.configure()
+    begin_child()
     call = attempt.new_call(claim)
     try:
         settlement.write(jobs.default(), claim, by, attempt.run(claim, by, call), call)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tasks.domain.job import Priority
-from tasks.providers.base import Call
 
 T = TypeVar("T")
 
@@ -54,9 +53,14 @@ class BatchRoom:
                 self.shards -= 1
             self._ran_at = time.monotonic()
 
-    def enter(self, handle: Call, wanted: int) -> int:
-        """Wait for places for more items, and take as many as are wanted and there. 0 when the shard was cut."""
-        while handle.why_cut is None:
+    @property
+    def is_all_shards(self) -> bool:
+        """Whether shards have every thread that could run a single job: in a worker of one call at a time, one has."""
+        return self.shards >= self._capacity
+
+    def enter(self, goes_on: Callable[[], bool], wanted: int) -> int:
+        """Wait for places for more items, and take as many as are wanted and there. 0 once the shard is to end."""
+        while goes_on():
             with self._changed:
                 self._changed.wait_for(lambda: self._free() >= min(wanted, self._enough()), GATHER_S)
                 got = max(0, min(self._free(), wanted))

@@ -48,6 +48,18 @@ def look(batch_id: str) -> bool:
             return False
 
 
+def give_up(batch_id: str, *, code: str, why: str) -> None:
+    """End a batch that cannot be read. May be broken off and done again."""
+    store = batch_work.default()
+    plan = store.plan(batch_id)
+    if plan is not None and plan.status == BatchStatus.VALIDATING:
+        for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+            store.end_items(ids, status=BatchStatus.CANCELLED.value, why=why)
+        store.give_up(batch_id, code=code, why=why)
+        log.warning("batch.given_up", batch_id=batch_id, code=code)
+    look(batch_id)
+
+
 def _erase(batch_id: str, plan: Plan) -> None:
     for ids in item_pages(batch_id, plan.lines, AT_ONCE):
         batch_work.default().erase_items(ids)

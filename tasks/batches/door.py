@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from tasks import publish, settings
 from tasks.batches import outputs
@@ -12,6 +13,7 @@ from tasks.domain.batch import Batch, BatchOptions, BatchStatus, InvalidItem, it
 from tasks.domain.errors import BatchNotFound, Unavailable
 from tasks.domain.job import Job, Status
 from tasks.store import batch_record, batches, jobs
+from tasks.store.jobs import RESULTS_AT_ONCE
 from tasks.store.steps import AT_ONCE
 
 #: An item with the custom_id by which its client knows it.
@@ -23,7 +25,7 @@ def find(batch_id: str, owner: str) -> Batch:
     batch = batches.default().find(batch_id, owner)
     if batch is None:
         raise BatchNotFound(f"no batch {batch_id}")
-    return _with_last(batch)
+    return _with_last([batch])[0]
 
 
 def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, lines: int) -> Batch:
@@ -38,11 +40,16 @@ def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, li
         )
 
 
-def _with_last(batch: Batch) -> Batch:
-    if batch.on_complete is None or batch.on_complete["job_id"] is None:
-        return batch
-    job = jobs.default().find(batch.on_complete["job_id"], batch.owner)
-    return batch if job is None else replace(batch, on_complete={**batch.on_complete, "job": job})
+def _with_last(found: Sequence[Batch]) -> list[Batch]:
+    """Batches of one owner, each with the job over its results."""
+    ids = [one.on_complete["job_id"] for one in found if one.on_complete is not None and one.on_complete["job_id"]]
+    lasts = {job.id: job for some in _pages(ids) for _, job in jobs.default().items(some, found[0].owner)}
+    return [
+        replace(one, on_complete={**one.on_complete, "job": lasts[one.on_complete["job_id"]]})
+        if one.on_complete is not None and one.on_complete["job_id"] in lasts
+        else one
+        for one in found
+    ]
 
 
 def page(
@@ -53,13 +60,19 @@ def page(
 
     Raises BatchNotFound when there is no batch `after`, and Unavailable.
     """
-    store, found = batches.default(), list[Batch]()
-    while len(found) <= limit and (ids := store.page(owner, limit=AT_ONCE, after=after)):
-        read = (store.find(batch_id, owner) for batch_id in ids)
-        some = [one for one in read if one is not None and status in (None, one.status)]
-        found += [one for one in some if one.openai is not None or not only_openai]
+    ids, found = _batch_ids(owner, status, after), list[Batch]()
+    # How many of them are in OpenAI's form is not known before.
+    while len(found) <= limit and (some := _some(ids, RESULTS_AT_ONCE if only_openai else limit + 1 - len(found))):
+        read = [one for one in batches.default().read(some, owner) if status in (None, one.status)]
+        found += [one for one in read if one.openai is not None or not only_openai]
+    return _with_last(found[:limit]), len(found) > limit
+
+
+def _batch_ids(owner: str, status: BatchStatus | None, after: str | None) -> Iterator[str]:
+    store = batches.default()
+    while ids := store.page(owner, limit=AT_ONCE, after=after):
         after = ids[-1]
-    return [_with_last(one) for one in found[:limit]], len(found) > limit
+        yield from ids if status is None else _in_state(ids, store.statuses(ids), status)
 
 
 def cancel(batch_id: str, owner: str) -> Batch:
@@ -95,14 +108,17 @@ def erase(batch_id: str, owner: str) -> None:
 
 def items(batch: Batch, *, status: Status | None, limit: int, after: int) -> tuple[list[Named], bool]:
     """The items behind line `after` that are in this state, in the order of their lines; and whether there are more."""
-    found: list[Named] = []
-    while len(found) <= limit and after < batch.lines:
-        upto = min(after + AT_ONCE, batch.lines)
-        ids = [item_id(batch.id, n) for n in range(after + 1, upto + 1)]
-        read = jobs.default().items(ids, batch.owner)
+    ids, found = _item_ids(batch, status, after), list[Named]()
+    while len(found) <= limit and (some := _some(ids, limit + 1 - len(found))):
+        read = jobs.default().items(some, batch.owner)
         found += [(name, job) for name, job in read if status in (None, job.status)]
-        after = upto
     return found[:limit], len(found) > limit
+
+
+def _item_ids(batch: Batch, status: Status | None, after: int) -> Iterator[str]:
+    for first in range(after, batch.lines, AT_ONCE):
+        ids = [item_id(batch.id, n + 1) for n in range(first, min(first + AT_ONCE, batch.lines))]
+        yield from ids if status is None else _in_state(ids, jobs.default().each(ids, "status"), status)
 
 
 def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[Named]:
@@ -112,9 +128,27 @@ def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[Named]:
     while page := store.settled(batch_id, after):
         after = page[-1][1]
         ids = [item_id(batch_id, n) for n, _ in page]
-        for custom_id, job in jobs.default().items(ids, owner):
-            if (job.status is not Status.COMPLETED) == failed:
-                yield custom_id, job
+        states = jobs.default().each(ids, "status")
+        wanted = [i for i, state in zip(ids, states, strict=True) if (state != Status.COMPLETED) == failed]
+        for some in _pages(wanted):
+            for custom_id, job in jobs.default().items(some, owner):
+                if (job.status is not Status.COMPLETED) == failed:
+                    yield custom_id, job
+
+
+def _in_state(ids: Iterable[str], states: Iterable[str | None], wanted: str) -> list[str]:
+    """The ids of what is in this state: nothing else needs to be read."""
+    return [one for one, state in zip(ids, states, strict=True) if state == wanted]
+
+
+def _some(ids: Iterator[str], most: int) -> list[str]:
+    """The next of them: what is read at once is bounded, however large the records are."""
+    return list(islice(ids, min(most, RESULTS_AT_ONCE)))
+
+
+def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(ids), RESULTS_AT_ONCE):
+        yield ids[first : first + RESULTS_AT_ONCE]
 
 
 def invalid(batch_id: str) -> Iterator[InvalidItem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from tasks.needs import Needs
 from tasks.schemas.submission import Asked, SubmissionSchema
 from tasks.store import batch_work, fleet, jobs
 from tasks.store.batch_parts import Plan
+from tasks.store.jobs import RESULTS_AT_ONCE
 from tasks.store.message import Message
 from tasks.store.new_job import NewJob
 from tasks.store.steps import AT_ONCE
@@ -66,10 +68,10 @@ def _submit(batch_id: str, plan: Plan) -> str:
 
 
 def _asked(batch_id: str, plan: Plan) -> Submission:
-    results, is_private = _results(batch_id, plan)
     most = settings.get().max_body_bytes
+    counts = {"total": sum(plan.ended.values()), **plan.ended}
     try:
-        said = template.filled(plan.options["on_complete"], results, template.counted(results), most=most)
+        said = template.filled(plan.options["on_complete"], _results(batch_id, plan), counts, most=most)
     except TooLong as error:
         raise InvalidRequest(f"filled in, it has more than {most} characters", field="on_complete") from error
     try:
@@ -77,7 +79,7 @@ def _asked(batch_id: str, plan: Plan) -> Submission:
     except ValidationError as error:
         raise InvalidRequest("filled in, it is no job", field="on_complete") from error
     submission = asked.submission(owner=plan.owner, key=None, default_expires_in_s=settings.get().expires_in_s)
-    return _kept_private(submission) if is_private else submission
+    return _kept_private(submission) if _is_private(batch_id, plan) else submission
 
 
 def _kept_private(asked: Submission) -> Submission:
@@ -87,14 +89,15 @@ def _kept_private(asked: Submission) -> Submission:
     return replace(asked, mode=Mode.GPU)
 
 
-def _results(batch_id: str, plan: Plan) -> tuple[list[Result], bool]:
-    found: list[Result] = []
-    is_private = False
-    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+def _results(batch_id: str, plan: Plan) -> Iterator[Result]:
+    for ids in item_pages(batch_id, plan.lines, RESULTS_AT_ONCE):
         for custom_id, job in jobs.default().items(ids, plan.owner):
-            found.append(_result(custom_id, job))
-            is_private = is_private or job.mode is Mode.GPU
-    return found, is_private
+            yield _result(custom_id, job)
+
+
+def _is_private(batch_id: str, plan: Plan) -> bool:
+    pages = item_pages(batch_id, plan.lines, AT_ONCE)
+    return any(Mode.GPU in jobs.default().each(ids, "mode") for ids in pages)
 
 
 def _result(custom_id: str, job: Job) -> dict[str, str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import structlog
 
-from tasks import process, publish, settings
+from tasks import isolation, process, publish, settings
 from tasks.batches import again, conclude, expand, shard
 from tasks.domain.errors import CallCut, Unavailable
 from tasks.in_flight import DRAIN
 from tasks.process import WorkerProcess
 from tasks.providers.base import Call
 from tasks.store import batch_work, steps
+from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.steps import Step
 
 log = structlog.get_logger()
@@ -21,6 +23,9 @@ log = structlog.get_logger()
 AGAIN_S = 2.0
 #: What is over once it has been done; the last step is not: it looks until the batch has ended.
 STEPS: dict[str, Callable[[Step, Call], bool]] = {"expand": expand.run, "retry": again.run, "shard": shard.run}
+#: One that goes on killing its process though its batch was spared what it can be is looked at again after this.
+GIVEN_UP_S = 60.0
+QUARANTINED = "quarantined"
 #: No step has a deadline: its batch has.
 ENDLESS_S = 10 * 365 * 24 * 3600.0
 
@@ -42,15 +47,23 @@ def run(record_id: str, epoch: int) -> None:
 
 
 def _run(here: WorkerProcess, step: Step) -> None:
+    # What kills the process of a shard are its items, which are suspects one by one.
+    if step.suspect and step.name != "shard":
+        _isolate(here, step)
+        return
     handle = Call(request_id=step.job_id, timeout_s=ENDLESS_S)
+    with here.in_flight.holding(step, handle):
+        _do(step, handle)
+
+
+def _do(step: Step, handle: Call) -> None:
     try:
-        with here.in_flight.holding(step, handle):
-            if step.name == "finish":
-                _finish(step)
-            elif STEPS[step.name](step, handle):
-                steps.default().done(step)
-            else:
-                publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+        if step.name == "finish":
+            _finish(step)
+        elif STEPS[step.name](step, handle):
+            steps.default().done(step)
+        else:
+            publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
     except CallCut as cut:
         if cut.why == DRAIN:
             publish.send(steps.default().again(step) or ())
@@ -59,6 +72,49 @@ def _run(here: WorkerProcess, step: Step) -> None:
     except BaseException as error:
         log.exception("step.broke", step=step.job_id, error=type(error).__name__)
         publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+
+
+def _isolate(here: WorkerProcess, step: Step) -> None:
+    """Do it in a child process: one that kills its process takes no worker along again."""
+    handle = isolation.IsolatedCall(request_id=step.job_id, timeout_s=ENDLESS_S)
+    with here.in_flight.holding(step, handle):
+        if step.crashes >= CRASHES_TO_QUARANTINE and _give_up(step):
+            return
+        status = isolation.in_child(_child, (step,), handle)
+        if handle.why_cut == DRAIN:
+            publish.send(steps.default().again(step) or ())
+        elif handle.why_cut is None and status == isolation.SERVER_GONE:
+            publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+        elif handle.why_cut is None and status not in (0, isolation.UNWRITTEN):
+            _charge(step, status)
+
+
+def _charge(step: Step, status: int | None) -> None:
+    log.warning("step.crashed", step=step.job_id, exitcode=status, crashes=step.crashes + 1)
+    if step.crashes < CRASHES_TO_QUARANTINE:
+        publish.send(steps.default().crashed(step, f"its own process ended with {status}") or ())
+    else:
+        publish.send(steps.default().again(step, delay_s=GIVEN_UP_S) or ())
+
+
+def _give_up(step: Step) -> bool:
+    """Spare the batch what its step died of. Returns whether the step is over."""
+    why = f"the process that did this alone died of it {step.crashes} times"
+    if step.name == "finish":
+        # Of all that it does only the job over the results is a client's. If that was not it, it is tried now and then.
+        batch_work.default().set_last(step.batch_id, error={"code": QUARANTINED, "message": why})
+        return False
+    conclude.give_up(step.batch_id, code=QUARANTINED, why=why)
+    return steps.default().done(step)
+
+
+def _child(step: Step) -> None:
+    isolation.begin_child()
+    try:
+        _do(step, Call(request_id=step.job_id, timeout_s=ENDLESS_S))
+    except Unavailable:
+        log.warning("step.without_redis", step=step.job_id)
+        os._exit(isolation.UNWRITTEN)
 
 
 def _finish(step: Step) -> None:

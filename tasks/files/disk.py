@@ -24,6 +24,7 @@ from tasks.domain.file import ID, File, FileMissing
 from tasks.files import record
 from tasks.files.draft import DiskDraft
 from tasks.files.record import CONTENT, RECORD, renamed
+from tasks.files.store import FileStore
 
 GONE = ".gone-"
 #: A draft that nobody has written to for so long belongs to a process that died.
@@ -171,7 +172,7 @@ def _sync(folder: Path) -> None:
 
 
 @cache
-def default() -> DiskFiles:
+def default() -> FileStore:
     """The files under TANDEM_DATA."""
     here = settings.get()
     return DiskFiles(here.data / "files", leave_bytes=here.file_leave_bytes, deleted_kept_s=here.job_ttl_s)

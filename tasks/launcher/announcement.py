@@ -7,12 +7,11 @@ import time
 
 from tasks import serving
 from tasks.domain.errors import Unavailable
+from tasks.engine import loading
 from tasks.serving import GPU
 from tasks.settings import Settings
 from tasks.store.fleet import Fleet, Worker
 
-#: What a first load is taken to need, until one has been seen.
-FIRST_LOAD_S = 60.0
 #: A worker that has not said hello by then is not coming soon: jobs must not wait for it.
 PATIENCE_S = 60.0
 
@@ -26,7 +25,7 @@ class Announcement:
         self._name = f"expected-{GPU}@{socket.gethostname()}"
         self._began_at = time.monotonic()
         self._next_at = 0.0
-        self._load_s = _last_load_s(here)
+        self._load_s = loading.last_s(loading.run_dir(here.data, here.device))
         self._known: set[str] | None = None
         self.is_over = False
 
@@ -65,10 +64,3 @@ class Announcement:
                 device=self._here.device, ready_in_s=max(1.0, self._load_s - waited_s),
             )
         )  # fmt: skip
-
-
-def _last_load_s(here: Settings) -> float:
-    try:
-        return float((here.data / "engines" / here.device.replace("/", "_") / "load_s").read_text())
-    except (OSError, ValueError):
-        return FIRST_LOAD_S

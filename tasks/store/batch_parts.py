@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tasks.domain.batch import ENDS
 from tasks.domain.job import Priority
 from tasks.store.answers import Question
 
@@ -72,14 +73,14 @@ class NewShard:
 WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
 PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options",
-        "cancel_wanted", "erase"]  # fmt: skip
+        "cancel_wanted", "erase", *(end.value for end in ENDS)]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
     which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was
-    cancelled or erased while it was read, `is_erased`: erased."""
+    cancelled or erased while it was read, `is_erased`: erased. `ended`: how many items have ended, by how."""
 
     status: str
     owner: str
@@ -92,6 +93,7 @@ class Plan:
     options: Mapping[str, Any]
     is_unwanted: bool
     is_erased: bool
+    ended: Mapping[str, int]
 
     @property
     def priority(self) -> Priority:
@@ -114,4 +116,5 @@ class Plan:
             options=json.loads(values["options"]),
             is_unwanted=values["cancel_wanted"] == "1",
             is_erased=values["erase"] == "1",
+            ended={end.value: int(values[end.value]) for end in ENDS},
         )

@@ -133,6 +133,10 @@ class BatchWork:
         """Count items that have no record as ended, when all others have; how many."""
         return int(self._scripts.call("write_off", [keys.batch(batch_id)], [round_, status]))
 
+    def give_up(self, batch_id: str, *, code: str, why: str) -> bool:
+        """End a batch that is being read, as failed. False when it is not any more."""
+        return bool(self._scripts.call("give_up_batch", [keys.batch(batch_id)], [batch_id, code, why, self._ttl_s]))
+
     def let_lapse(self, batch_id: str, at_ms: str, ids: Sequence[str], *, is_last: bool = False) -> bool:
         """Let some items of a batch that is over lapse with it. False when a further round has begun."""
         return bool(self._scripts.call("let_lapse", [keys.batch(batch_id)], [at_ms, int(is_last), *ids]))

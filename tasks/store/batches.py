@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
 
@@ -83,16 +83,30 @@ class Batches:
 
     def find(self, batch_id: str, owner: str) -> Batch | None:
         """The batch as its owner sees it; None when there is none, or it is somebody else's."""
-        with renamed():
-            values = cast(dict[str, str], self._redis.hgetall(keys.batch(batch_id)))
-            if not values or values["owner"] != owner:
-                return None
-            latest = cast(list[tuple[str, float]], self._latest(batch_id))
-            now_s, now_us = self._redis.time()
-        return batch_record.batch(batch_id, values, [us for _, us in latest], now_us=now_s * 1_000_000 + now_us)
+        return next(iter(self.read([batch_id], owner)), None)
 
-    def _latest(self, batch_id: str) -> Any:
-        return self._redis.zrevrange(keys.settled_items(batch_id), 0, batch_record.RATE_OVER - 1, withscores=True)
+    def read(self, ids: Sequence[str], owner: str) -> list[Batch]:
+        """Those of some batches that are there and this owner's, in one round trip."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.time()
+            for batch_id in ids:
+                pipe.hgetall(keys.batch(batch_id))
+                pipe.zrevrange(keys.settled_items(batch_id), 0, batch_record.RATE_OVER - 1, withscores=True)
+            (now_s, now_us), *rows = pipe.execute()
+        return [
+            batch_record.batch(batch_id, values, [us for _, us in latest], now_us=now_s * 1_000_000 + now_us)
+            for batch_id, values, latest in zip(ids, rows[::2], rows[1::2], strict=True)
+            if values and values["owner"] == owner
+        ]
+
+    def statuses(self, ids: Sequence[str]) -> list[str | None]:
+        """The states of some batches; None of one that is gone."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for batch_id in ids:
+                pipe.hget(keys.batch(batch_id), "status")
+            return cast(list[str | None], pipe.execute())
 
     def cancel(self, batch_id: str) -> list[Message]:
         """Say that a batch is to be ended; what is left of it is ended behind this. Returns messages to send."""

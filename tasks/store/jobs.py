@@ -25,6 +25,8 @@ from tasks.store.together import Together
 
 #: How long a repeated DELETE is still answered like the first.
 ERASED_KEPT_S = 3600
+#: Records read at once with their results: each may have a megabyte.
+RESULTS_AT_ONCE = 20
 #: Two deaths of a process that ran nothing else are no accident.
 CRASHES_TO_QUARANTINE = 2
 
@@ -86,6 +88,14 @@ class Jobs:
         found = ((row[0], i, dict(zip(record.VISIBLE, row[1:], strict=True))) for i, row in zip(ids, rows, strict=True))
         read = [(name, record.job(i, values)) for name, i, values in found if values["owner"] == owner]
         return [(name, job) for name, job in read if job is not None]
+
+    def each(self, ids: Sequence[str], field: str) -> list[str | None]:
+        """One field of each of some records; None of one that is not there."""
+        with renamed():
+            pipe = self.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hget(keys.job(job_id), field)
+            return cast(list[str | None], pipe.execute())
 
     def page(
         self, owner: str, *, status: Status | None, model: str | None, limit: int, after: str | None

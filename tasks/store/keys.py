@@ -16,8 +16,6 @@ DUE = f"{PREFIX}due"
 WORKERS = f"{PREFIX}workers"
 #: String: written to see whether Redis takes writes.
 TRIED = f"{PREFIX}tried"
-#: Counter: the publish sequence.
-SEQUENCE = f"{PREFIX}sequence"
 #: Set of "queue priority": the lines in which jobs have ever waited.
 LINES = f"{PREFIX}lines"
 #: Set: names of the limits that jobs are parked behind.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
 from redis import Redis
 
+from tasks.domain.job import Priority
 from tasks.store import connection, keys
 from tasks.store.scripts import renamed
 
@@ -29,6 +31,14 @@ class Lines:
             for (queue, _), depth in zip(lines, pipe.execute(), strict=True):
                 found[queue] += depth
             return found
+
+    def first(self, queues: Iterable[str]) -> int:
+        """How many wait in these queues before all items of batches: single jobs, and steps that are no shards."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for queue in queues:
+                pipe.zcard(keys.waiting(queue, Priority.INTERACTIVE))
+            return sum(pipe.execute())
 
 
 @cache

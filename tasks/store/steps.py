@@ -21,13 +21,17 @@ PREFIX = "step_"
 QUEUE = "batch"
 #: A step outlives its batch's deadline, at which it has to end what is left.
 KEEP_S = 2 * LONGEST_EXPIRES_IN_S
+#: A step is never quarantined as a job is: what becomes of its batch is decided by whoever claims it next.
+NO_LIMIT = 10**9
 #: Items that one script looks at: a few milliseconds.
 AT_ONCE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step in hand: `name` is expand, shard or finish; `job_id` is its record's. `fence` is shown at every write."""
+    """A step in hand: `name` is expand, retry, shard or finish; `job_id` is its record's. `fence` is shown at every
+    write. `suspect`: a worker that died alone had it. `crashes`: so many processes that ran nothing else died of it.
+    """
 
     job_id: str
     fence: int
@@ -36,6 +40,8 @@ class Step:
     request: Mapping[str, Any]
     queue: str
     priority: int
+    suspect: bool = False
+    crashes: int = 0
 
 
 def is_step(record_id: str) -> bool:
@@ -70,6 +76,8 @@ class Steps:
             request=request,
             queue=answer[4],
             priority=int(answer[5]),
+            suspect=answer[6] == "1",
+            crashes=int(answer[7]),
         )
 
     def done(self, step: Step) -> bool:
@@ -79,6 +87,12 @@ class Steps:
     def again(self, step: Step, *, delay_s: float = 0.0) -> list[Message] | None:
         """The step is to be looked at again: messages to send, or None when it is not the caller's any more."""
         answer = self._leave(step, int(delay_s * 1000))
+        return messages(answer[1:]) if answer else None
+
+    def crashed(self, step: Step, reason: str) -> list[Message] | None:
+        """Charge a step with the death of the process that ran it alone, and line it up again: as `again`."""
+        args = [step.job_id, step.fence, NO_LIMIT, self._ttl_s, reason]
+        answer = self._scripts.call("charge_crash", [keys.job(step.job_id)], args)
         return messages(answer[1:]) if answer else None
 
     def _leave(self, step: Step, delay_ms: int) -> list[str]:

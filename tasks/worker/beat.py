@@ -25,8 +25,6 @@ SWEEP_S, SWEEPS_PER_LEASE = 1.0, 6
 DEADLINES_S = 0.2
 #: How often to look whether it is time to ask providers about their keys.
 ASK_LOOK_S = 5.0
-#: A beat that Redis refused is tried again after this long, however long a lease is.
-RETRY_S = 0.5
 #: How often to look whether a provider's list of models is old. The list itself is asked for once an hour.
 LISTS_S = 5.0
 

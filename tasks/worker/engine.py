@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from pathlib import Path
 
 import structlog
 
 from tasks import catalog, serving, settings
+from tasks.engine import loading
 from tasks.engine.config import EngineConfig, State
 from tasks.engine.server import Engine
 from tasks.process import WorkerProcess
-from tasks.serving import CPU_MODEL
+from tasks.serving import CPU_MODEL, Serving
 from tasks.worker.beat import Beat
 from tasks.worker.gate import Gate
 
 log = structlog.get_logger()
-
-#: What a first load is taken to need, until one has been seen.
-FIRST_LOAD_S = 60.0
-CPU = "cpu"
 
 
 def config() -> EngineConfig:
@@ -34,7 +30,7 @@ def config() -> EngineConfig:
         served_names=(model_id,) if model_id == path else (model_id, path),
         device=here.device,
         executable=here.vllm_executable.absolute(),
-        run_dir=(here.data / "engines" / here.device.replace("/", "_")).absolute(),
+        run_dir=loading.run_dir(here.data, here.device),
         extra_args=tuple(shlex.split(here.vllm_args)),
         embeds=known is not None and known.can("embedding"),
         max_num_seqs=here.gpu_concurrency,
@@ -48,11 +44,10 @@ class EngineKeeper:
         self._here = here
         self._gate = gate
         self._beat = beat
-        self._load_file = config().run_dir / "load_s"
         self._beat.model = serving.local_model(settings.get())
         self._beat.state = State.LOADING.value
-        self._beat.ready_in_s = self._last_load_s()
         self._engine = Engine(config(), on_state=self._changed)
+        self._beat.ready_in_s = loading.last_s(self._engine.config.run_dir)
         here.on_engine_lost = self._engine.suspect
         here.on_engine_answer = self._engine.alive_hint
 
@@ -69,22 +64,23 @@ class EngineKeeper:
         self._serve(self._engine.base_url if ready else None)
         (self._gate.open if ready else self._gate.shut)()
         if self._engine.loading_s is not None:
-            self._remember_load_s(self._engine.loading_s)
+            loading.remember(self._engine.config.run_dir, self._engine.loading_s)
         self._beat.state = state.value
-        self._beat.ready_in_s = self._last_load_s() if state is State.LOADING else 0.0
+        self._beat.ready_in_s = loading.last_s(self._engine.config.run_dir) if state is State.LOADING else 0.0
         log.info("engine.state", worker=self._here.name, state=state.value)
         self._beat.say_hello_soon()
 
     def _serve(self, base_url: str | None) -> None:
         url = f"{base_url}/v1" if base_url else ""
-        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in self._here.servings)
+        before = self._here.servings
+        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in before)
+        for one in before:
+            if one.base_url not in ("", url):
+                _leave(one)
 
-    def _last_load_s(self) -> float:
-        try:
-            return float(self._load_file.read_text())
-        except (OSError, ValueError):
-            return FIRST_LOAD_S
 
-    def _remember_load_s(self, seconds: float) -> None:
-        Path(self._load_file).parent.mkdir(parents=True, exist_ok=True)
-        Path(self._load_file).write_text(f"{seconds:.1f}")
+def _leave(life: Serving) -> None:
+    """Let go of the connections to an engine's life: the next has another port. Calls that still run keep theirs."""
+    serving.provider(life.provider, life.base_url).close()
+    # A worker with an engine asks nobody else.
+    serving.provider.cache_clear()

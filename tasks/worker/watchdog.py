@@ -11,9 +11,9 @@ import structlog
 from celery import signals
 from redis.exceptions import RedisError
 
-from tasks import settings
+from tasks import publish, settings
 from tasks.process import WorkerProcess
-from tasks.store import connection
+from tasks.store import connection, steps
 from tasks.worker.gate import Gate
 
 log = structlog.get_logger()
@@ -54,9 +54,16 @@ class Watchdog:
                 return
 
     def _should_pop(self) -> bool:
-        if not self._gate.is_open or self._here.draining.is_set() or len(self._here.in_flight) >= self._capacity:
+        if self._here.draining.is_set() or len(self._here.in_flight) >= self._capacity:
             return False
+        # Steps of batches are taken whether or not there is an engine.
+        queues = [*(self._gate.queues if self._gate.is_open else ()), steps.QUEUE]
+        pipe = connection.default().pipeline(transaction=False)
+        # Shards only while there is room for one.
+        for priority in self._here.batch_room.order():
+            for queue in queues:
+                pipe.llen(publish.list_of(queue, priority))
         try:
-            return any(connection.default().llen(queue) for queue in self._gate.queues)
+            return any(pipe.execute())
         except RedisError:
             return False

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tasks.batches import template
-from tasks.batches.template import TooLong
+from tasks.batches.template import Result, TooLong
 
 RESULTS = [
     {"custom_id": "a", "status": "completed", "content": "first", "error": ""},
     {"custom_id": "b", "status": "failed", "content": "", "error": "no"},
 ]
-COUNTS = template.counted(RESULTS)
+COUNTS = {"total": 2, "completed": 1, "failed": 1, "cancelled": 0, "expired": 0}
 
 
 def filled(text: object, most: int = 1000) -> object:
@@ -58,3 +59,19 @@ def test_what_would_be_too_long_is_refused_before_it_is_made() -> None:
     with pytest.raises(TooLong):
         template.filled({"prompt": "{{#results}}" + "x" * 10_000 + "{{/results}}" * 100}, many, COUNTS, most=1_000_000)
     assert time.monotonic() - began < 5
+
+
+def test_parts_that_come_to_nothing_have_an_end_too() -> None:
+    many = [RESULTS[0]] * 50_000
+    began = time.monotonic()
+    with pytest.raises(TooLong):
+        template.filled({"prompt": "{{#results}}{{error}}{{/results}}" * 10_000}, many, COUNTS, most=1_000_000)
+    assert time.monotonic() - began < 5
+
+
+def test_no_result_is_looked_at_where_no_text_asks_for_one() -> None:
+    def never() -> Iterator[Result]:
+        raise AssertionError("looked at")
+        yield
+
+    assert template.filled({"prompt": "{{total}}{{#results}}{{/results}}"}, never(), COUNTS, most=10) == {"prompt": "2"}

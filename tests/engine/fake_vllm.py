@@ -3,6 +3,7 @@
 MODEL is a folder; files in it say how to misbehave, now and after a restart:
   fails   exit at once with status 1        deaf     ignore SIGTERM
   hangs   completions wait (health answers) works    the count of tokens moves all the same
+  keeps   keep connections open between requests
 It leaves notes there: `starts` (one time per line), `probes` (one line per completion), `environ.json`.
 POST /slow answers after a second; POST /die ends the server with status 0.
 """
@@ -33,6 +34,8 @@ def note(name: str, line: object) -> None:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1" if told("keeps") else "HTTP/1.0"
+
     def do_GET(self) -> None:
         metrics = f'vllm:generation_tokens_total{{engine="0"}} {time.time() if told("works") else 1}\n'
         self.answer(metrics if self.path == "/metrics" else "")

@@ -2,9 +2,11 @@
 -- Claim a step of a batch, if its message is still the right one.
 --   KEYS  job:{step id}
 --   ARGV  step id, epoch of the message, worker, lease_ms
---   returns {} not pending at this epoch | {fence, batch, step, request (JSON or ""), queue, priority}
+--   returns {} not pending at this epoch
+--           | {fence, batch, step, request (JSON or ""), queue, priority, suspect (0|1), crashes}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
-local s = fields_of(key, "status", "epoch", "queue", "priority", "phase", "batch_step", "step", "request")
+local s = fields_of(key, "status", "epoch", "queue", "priority", "phase", "batch_step", "step", "request",
+  "suspect", "crashes")
 if s.status ~= "pending" or s.epoch ~= ARGV[2] then return {} end
 note_pop(id, s.queue, s.priority)
 leave_lines(id, key)
@@ -12,4 +14,4 @@ local fence = redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HSET", key, "status", "processing", "phase", "", "worker", ARGV[3])
 redis.call("HDEL", key, "until", "reason")
 redis.call("ZADD", "tandem:due", now + tonumber(ARGV[4]), id)
-return {tostring(fence), s.batch_step, s.step, s.request or "", s.queue, s.priority}
+return {tostring(fence), s.batch_step, s.step, s.request or "", s.queue, s.priority, s.suspect or "0", s.crashes or "0"}

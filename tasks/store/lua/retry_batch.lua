@@ -6,7 +6,7 @@
 --           | {"begun", id, epoch, queue, priority}: the message of the step; none when this very call had begun it
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_in_ms", "error_code", "round_asked",
-  "used total_tokens")
+  "used total_tokens", "round")
 if not b.status then return {"gone"} end
 -- The caller's first call was applied although its answer was lost; the step's message is found to be lost, too.
 if b.round_asked == ARGV[5] then return {"begun"} end
@@ -14,7 +14,8 @@ if b.status ~= "completed" and b.status ~= "failed" and b.status ~= "cancelled" 
   return {"busy", b.status}
 end
 -- A batch that was rejected has no items.
-if b.error_code == "invalid_items" then return {"nothing"} end
+-- One whose lines were not all read has not all of its items.
+if b.error_code == "invalid_items" or (b.error_code == "quarantined" and b.round == "1") then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
 redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms),
   "round_asked", ARGV[5], "tokens_before", b["used total_tokens"] or 0)

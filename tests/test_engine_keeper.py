@@ -1,0 +1,76 @@
+"""What a worker does as its engine lives and dies."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import requests
+
+from tasks import serving, settings
+from tasks.domain.provider_errors import ProviderError
+from tasks.domain.request import ChatRequest, Message
+from tasks.process import WorkerProcess
+from tasks.providers.base import Call
+from tasks.worker.beat import Beat
+from tasks.worker.engine import EngineKeeper
+from tasks.worker.gate import Gate
+from tests.engine.panel import Panel
+from tests.support.polling import until
+from tests.support.valkey import Valkey
+
+CALLS = 8
+
+
+def ask_at_once(panel: Panel, base_url: str) -> None:
+    """So many calls that each has a connection of its own."""
+    provider = serving.provider(serving.LOCAL, base_url)
+    request = ChatRequest(messages=(Message(role="user", content="hi"),))
+
+    def ask() -> None:
+        with contextlib.suppress(ProviderError):  # what the fake says is no chat
+            provider.complete("", request, Call(request_id="job", timeout_s=20))
+
+    panel.tell("hangs")
+    before = len(panel.lines("probes"))
+    threads = [threading.Thread(target=ask) for _ in range(CALLS)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(panel.lines("probes")) >= before + CALLS, within_s=10)
+    panel.untell("hangs")
+    for thread in threads:
+        thread.join()
+
+
+def connections_to(base_url: str) -> int:
+    port = int(base_url.split(":")[2].split("/")[0])
+    return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections("tcp4"))
+
+
+def test_no_connection_to_an_engine_outlives_it(
+    tmp_path: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = Panel(tmp_path)
+    panel.tell("keeps")
+    for name, value in {"VLLM": panel.executable, "MODEL": panel.model, "DATA": tmp_path}.items():
+        monkeypatch.setenv(f"TANDEM_{name}", str(value))
+    here = WorkerProcess(name="w", servings=(serving.local(settings.get()),), isolation_slots=1, capacity=CALLS)
+    gate = Gate(SimpleNamespace(), [])
+    keeper = EngineKeeper(here, gate, Beat(here, gate, capacity=CALLS))
+    keeper.start()
+    try:
+        first = until(lambda: here.servings[0].base_url, within_s=20, what="the engine being ready")
+        ask_at_once(panel, first)
+        assert connections_to(first) == CALLS
+        with contextlib.suppress(requests.RequestException):
+            requests.post(f"{first.removesuffix('/v1')}/die", timeout=5)
+        here.on_engine_lost()
+        until(lambda: here.servings[0].base_url not in ("", first), within_s=20, what="its next life")
+        until(lambda: connections_to(first) == 0, within_s=2, what="the end of its connections")
+        assert serving.provider.cache_info().currsize <= 1, "a client for each life is kept"
+    finally:
+        keeper.stop(0)
