@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,20 +120,20 @@ def _check_watchers(
             assert job_id not in due, "looked at although it is over"
         elif record["phase"] == "shard":
             assert job_id not in due, "a watcher beside its shard's"
-            assert job_id in carried or values["status"] != "in_progress" or "paused" in values, "nobody carries it"
+            is_carried = (job_id, record["queue"]) in carried
+            assert is_carried or values["status"] != "in_progress" or "paused" in values, "nobody carries it"
         else:
             assert job_id in due, "nobody looks at it"
             assert record["status"] == "processing" or due[job_id] <= float(record["expires_at"]), "looked at too late"
 
 
-def _carried(redis: Redis, due: Mapping[str, float]) -> set[str]:
-    """The items of shards that somebody looks at."""
+def _carried(redis: Redis, due: Mapping[str, float]) -> set[tuple[str, str]]:
+    """The items of shards that somebody looks at, each with the queue in which that is."""
     found = set()
-    for step in due:
-        request = redis.hget(keys.job(step), "request") if steps.is_step(step) else None
+    for step in filter(steps.is_step, due):
+        request, queue = redis.hmget(keys.job(step), "request", "queue")
         if request:
-            numbers = str(request).partition("[")[2].partition("]")[0]
-            found |= {item_id(BATCH, int(n)) for n in numbers.split(",") if n}
+            found |= {(item_id(BATCH, n), str(queue)) for n in json.loads(request)["numbers"]}
     return found
 
 
