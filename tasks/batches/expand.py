@@ -15,7 +15,7 @@ from tasks.domain.job import Mode, Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
-from tasks.store import batch_work, capacity, fleet
+from tasks.store import batch_work, fleet
 from tasks.store.batch_parts import NewItem, Plan
 from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
@@ -76,7 +76,6 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     read = [_taken(batch_id, reading.read(line, plan.options), plan) for line in store.lines(batch_id, chunk)]
     invalid = [one for one in read if isinstance(one, InvalidItem)]
     items = [one for one in read if not isinstance(one, InvalidItem)]
-    capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
     loads = composition.loads((item.n, item.fields) for item in items)
     doubled = store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
     if doubled:

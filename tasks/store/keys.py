@@ -15,6 +15,8 @@ DUE = f"{PREFIX}due"
 WORKERS = f"{PREFIX}workers"
 #: String: written to see whether Redis takes writes.
 TRIED = f"{PREFIX}tried"
+#: Counter: lines of accepted batches that are no items yet, for which room is kept.
+UNREAD = f"{PREFIX}unread"
 #: Counter: the publish sequence.
 SEQUENCE = f"{PREFIX}sequence"
 #: Set of "queue priority": the lines in which jobs have ever waited.

@@ -80,8 +80,8 @@ class BatchLife(RuleBasedStateMachine):
         self.walks: list[str] = []
         fields = {"owner": OWNER, "total": str(LINES), "lines": str(LINES), "chunks": str(len(CHUNKS)),
                   "metadata": "{}", "options": json.dumps({"on_complete": None})}  # fmt: skip
-        for chunk in range(len(CHUNKS)):
-            self.batches.keep_lines(BATCH, chunk, [b""])
+        for chunk, lines in enumerate(CHUNKS):
+            self.batches.keep_lines(BATCH, chunk, [b""] * len(lines))
         self.batches.accept(NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="", message="first",
                                      expires_in_s=LATER_S, fields=fields))  # fmt: skip
         self.redis.delete(steps.QUEUE)  # what the script has sent goes by the test's broker

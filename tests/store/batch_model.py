@@ -64,6 +64,8 @@ def check(redis: Redis, batches: Batches, seen: Seen) -> None:
         pipe.pttl(keys.job(job_id))
     values, due, *found = pipe.execute()
     records = {job_id: record for job_id, record in zip(IDS, found[::2], strict=True) if record}
+    unread = sum(redis.llen(keys.chunk(BATCH, chunk)) for chunk in range(len(CHUNKS)))
+    assert int(str(redis.get(keys.UNREAD))) == unread, "room is kept for what is no line any more, or not for what is"
     if seen.forgotten:
         assert batches.find(BATCH, OWNER) is None
         assert not values or values["status"] not in ("in_progress", "finalizing"), "it goes on"

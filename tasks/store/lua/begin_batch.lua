@@ -14,7 +14,9 @@ local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names", batch .. ":loads")
 -- Of one that is to be erased the rest is not read.
 for chunk = b.erase and tonumber(b.expanded or 0) or tonumber(b.chunks), b.chunks - 1 do
-  valid = valid - redis.call("LLEN", batch .. ":chunk:" .. chunk)
+  local lines = redis.call("LLEN", batch .. ":chunk:" .. chunk)
+  valid = valid - lines
+  redis.call("DECRBY", "tandem:unread", lines)
   redis.call("UNLINK", batch .. ":chunk:" .. chunk)
 end
 if ARGV[5] == "0" then

@@ -32,6 +32,7 @@ for queue, n in pairs(queued) do count_queued(ARGV[1], queue, n) end
 for _, text in ipairs(cjson.decode(ARGV[4])) do redis.call("RPUSH", KEYS[5], text) end
 local invalid = cjson.decode(ARGV[5])
 for _, text in ipairs(invalid) do redis.call("RPUSH", KEYS[3], text) end
+redis.call("DECRBY", "tandem:unread", redis.call("LLEN", KEYS[4]))
 redis.call("DEL", KEYS[4])
 redis.call("HSET", batch, "expanded", chunk + 1)
 redis.call("HINCRBY", batch, "invalid", #invalid + #doubled)
