@@ -9,7 +9,7 @@ import structlog
 from tasks import dispatch, publish, questions, routing
 from tasks.batches import beginning, composition, conclude, door, openai_lines, reading
 from tasks.batches.reading import Item
-from tasks.domain.batch import InvalidItem, item_id, item_pages
+from tasks.domain.batch import BatchStatus, InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
 from tasks.domain.job import Mode, Submission
 from tasks.needs import Needs
@@ -54,12 +54,22 @@ def _begin(step: Step, plan: Plan, handle: Call) -> bool:
     accept = (
         now.is_erased or plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
     )
-    beginning.begin(batch_id, now, handle, accept=accept)
-    if not accept:
-        for ids in item_pages(batch_id, plan.lines, AT_ONCE):
-            store.erase_items(ids)
-        conclude.look(batch_id)
+    if accept:
+        beginning.begin(batch_id, now, handle)
+    else:
+        _reject(batch_id, now, handle)
     return True
+
+
+def _reject(batch_id: str, plan: Plan, handle: Call) -> None:
+    store = batch_work.default()
+    # Ended first: others may wait for the answer of one of them, for whose sake it may even run.
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        store.end_items(ids, status=BatchStatus.CANCELLED.value, why="the batch was rejected")
+    beginning.begin(batch_id, plan, handle, accept=False)
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        store.erase_items(ids)
+    conclude.look(batch_id)
 
 
 def _is_openai_and_sound(batch_id: str, plan: Plan) -> bool:

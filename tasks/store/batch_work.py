@@ -121,7 +121,7 @@ class BatchWork:
             self._scripts.call("erase", names, [job_id, owner, ERASED_KEPT_S])
 
     def erase_items(self, ids: Sequence[str]) -> None:
-        """Erase items that were never let go."""
+        """Erase items of which none is unfinished."""
         with renamed():
             self._redis.delete(*map(keys.job, ids))
 
