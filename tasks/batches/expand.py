@@ -76,9 +76,7 @@ def _is_openai_and_sound(batch_id: str, plan: Plan) -> bool:
     """Whether each line of OpenAI's form is a request, if only to be refused."""
     if "openai" not in plan.options:
         return False
-    told = [openai_lines.is_fatal(one) for one in door.invalid(batch_id)]
-    # One that is counted but not told is a custom_id that was there: whoever found it died before the telling.
-    return len(told) == plan.invalid and not any(told)
+    return not any(map(openai_lines.is_fatal, door.invalid(batch_id)))
 
 
 def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
@@ -87,10 +85,7 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     invalid = [one for one in read if isinstance(one, InvalidItem)]
     items = [one for one in read if not isinstance(one, InvalidItem)]
     loads = composition.loads((item.n, item.fields) for item in items)
-    doubled = store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
-    if doubled:
-        names = {item.n: item.custom_id for item in items}
-        store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
+    store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
 
 
 def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | InvalidItem:
@@ -124,11 +119,6 @@ def _route(asked: Submission, *, is_to_run: bool) -> Route:
 
 def _invalid(item: Item, code: str, message: str, field: str | None = None) -> InvalidItem:
     return InvalidItem(line=item.line, custom_id=item.custom_id, code=code, message=message, field=field)
-
-
-def _doubled(n: int, custom_id: str) -> InvalidItem:
-    message = f"the custom_id {custom_id!r} is that of an earlier item"
-    return InvalidItem(line=n, custom_id=custom_id, code="duplicate_custom_id", message=message, field="custom_id")
 
 
 def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: Plan) -> NewItem:

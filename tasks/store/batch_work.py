@@ -49,8 +49,9 @@ class BatchWork:
         invalid: Iterable[InvalidItem],
         *,
         priority: Priority = Priority.NORMAL,
-    ) -> list[int] | None:
-        """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
+    ) -> bool:
+        """Write the items of a chunk, and what is wrong with those that are none: one whose custom_id was there before
+        is not, either. False when the batch is over."""
         flat: list[Any] = []
         for item in items:
             flat += item.args()
@@ -58,13 +59,7 @@ class BatchWork:
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
         names += [keys.chunk(batch_id, chunk), keys.loads(batch_id)]
-        answer = self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])
-        return None if answer[0] == "gone" else [int(n) for n in answer[1:]]
-
-    def note_invalid(self, batch_id: str, invalid: Sequence[InvalidItem]) -> None:
-        """Keep what is wrong with items that are counted as invalid already."""
-        with renamed():
-            self._redis.rpush(keys.invalid_items(batch_id), *(json.dumps(vars(one)) for one in invalid))
+        return str(self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])) != "gone"
 
     def loads(self, batch_id: str) -> Iterator[Load]:
         """What the shards are composed of, in the order of chunks; nothing once the batch has begun."""

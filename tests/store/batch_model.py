@@ -97,6 +97,7 @@ def _check_counts(batches: Batches, values: Mapping[str, str], records: Mapping[
         counts = dict.fromkeys(counts, 0) | {"completed": counts["completed"]}
     assert said == counts, "told wrongly"
     assert int(values["settled"]) == len(ends)
+    assert len(batches.invalid(BATCH, 0)) == batch.counts["invalid"], "not all that is wrong can be read"
     assert batch.total - batch.settled >= 0, "more have ended than there are"
     assert sum(batch.queued.values()) == len(seen.written), "not each item is counted in one queue"
     assert (values["status"] in FINAL) == (seen.concluded == 1), "not what was told of its end"

@@ -59,7 +59,7 @@ class House:
 
     def expand(
         self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None, question: Question | None = None
-    ) -> list[int] | None:
+    ) -> bool:
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
                   "queue": "api", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
         items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record, question=question) for n in lines]
@@ -135,9 +135,9 @@ def house(valkey: Valkey) -> House:
 
 def test_a_chunk_is_written_once_however_often_it_is_read(house: House) -> None:
     house.accept(3)
-    assert house.expand(1, 2) == []
+    assert house.expand(1, 2)
     house.redis.hset(keys.job(item_id(BATCH, 1)), "status", "completed")
-    assert house.expand(1, 2) == []
+    assert house.expand(1, 2)
     assert house.redis.hget(keys.job(item_id(BATCH, 1)), "status") == "completed"
     assert house.field("invalid") == "0"
     assert [one.n for load in house.work.loads(BATCH) for one in load.items] == [1, 2]
@@ -192,10 +192,12 @@ def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
     house.accept(2)
     same = [NewItem(id=item_id(BATCH, n), n=n, custom_id="same", fields={"queue": "api"}) for n in (1, 2)]
     wrong = InvalidItem(line=3, custom_id=None, code="x", message="y")
-    assert house.work.expand(BATCH, 0, same, [], [wrong]) == [2]
+    assert house.work.expand(BATCH, 0, same, [], [wrong])
     assert house.redis.exists(keys.job(item_id(BATCH, 1)), keys.job(item_id(BATCH, 2))) == 1
     assert house.field("invalid") == "2"
-    assert house.batches.invalid(BATCH, 0) == [wrong]
+    message = "the custom_id 'same' is that of an earlier item"
+    doubled = InvalidItem(line=2, custom_id="same", code="duplicate_custom_id", message=message, field="custom_id")
+    assert house.batches.invalid(BATCH, 0) == [wrong, doubled], "not all that is counted can be read"
 
 
 def test_begun_twice_it_has_begun_once(house: House) -> None:
