@@ -12,7 +12,7 @@ from redis import Redis
 from tasks import settings
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem
-from tasks.domain.job import Priority
+from tasks.domain.job import Priority, Status
 from tasks.store import connection, keys, steps
 from tasks.store.batch_parts import PLAN, WEIGHED, Load, NewItem, NewShard, Plan
 from tasks.store.jobs import ERASED_KEPT_S
@@ -141,6 +141,17 @@ class BatchWork:
             (line, {name: value for name, value in fields.items() if name != "patience" or value})
             for line, fields in named
         ]
+
+    def seen(self, ids: Sequence[str]) -> list[str]:
+        """The requests (JSON) of those of some items that have images and no answer."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hmget(keys.job(job_id), "images", "status")
+            rows = zip(ids, pipe.execute(), strict=True)
+            for job_id in [i for i, (images, status) in rows if images and status != Status.COMPLETED]:
+                pipe.hget(keys.job(job_id), "request")
+            return [text for text in cast(list[str | None], pipe.execute()) if text is not None]
 
     def reset_items(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.domain.batch import item_id
 from tasks.store import keys
+from tests.images.pictures import asking, data_url, plain
 from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
@@ -397,3 +398,18 @@ def test_a_batch_that_is_rejected_lets_those_go_who_wait_for_its_items(service: 
     assert kept_of(service, batch_id) == [keys.batch(batch_id), keys.invalid_items(batch_id)]
     until(lambda: service.job(single)["status"] == "completed", within_s=15)
     assert batch.ended(service, other, within_s=15)["counts"]["completed"] == 1
+
+
+def test_another_round_keeps_its_images_until_its_own_deadline(service: Service) -> None:
+    asked = {"messages": asking(data_url(plain((1, 2, 3)))), "model": "sandbox/status-400"}
+    batch_id = batch.submit(service, [{"custom_id": "a", **asked}])
+    assert batch.ended(service, batch_id)["counts"]["failed"] == 1
+    redis = service.valkey.client
+    request = str(redis.hget(keys.job(item_id(batch_id, 1)), "request"))
+    digest = request.partition("media:")[2][:64]
+    redis.expire(keys.media(digest), 100)
+    batch.act(service, batch_id, "retry")
+    again = batch.ended(service, batch_id)
+    assert (again["round"], again["counts"]["failed"]) == (2, 1)
+    deadline_s = float(str(redis.hget(keys.batch(batch_id), "expires_at"))) / 1000
+    assert redis.expiretime(keys.media(digest)) > deadline_s + 3600, "an image may lapse before its item is over"

@@ -720,3 +720,13 @@ def test_whoever_gave_up_on_a_batch_that_was_accepted_all_the_same_takes_no_line
     house.accept(1)
     house.batches.drop_lines(BATCH, 1)
     assert house.redis.exists(keys.chunk(BATCH, 0))
+
+
+def test_a_batch_is_listed_for_as_long_as_it_is_there(house: House) -> None:
+    """Further rounds may make it older than anything that is run once."""
+    house.accept(1)
+    house.redis.zadd(keys.owner_batches(OWNER), {BATCH: 2, "batch_gone": 1})
+    new = NewBatch(id="batch_new", owner=OWNER, idempotency_key=None, fingerprint="f", expires_in_s=60, message="first",
+                   fields={"owner": OWNER, "chunks": "0", "total": "0"})  # fmt: skip
+    house.batches.accept(new)
+    assert house.batches.page(OWNER, limit=9, after=None) == ["batch_new", BATCH]

@@ -32,7 +32,10 @@ redis.call("HSET", KEYS[1], "status", "validating", "created_at", now, "expires_
 for chunk = 0, chunks - 1 do redis.call("PERSIST", chunk_key(chunk)) end
 redis.call("INCRBY", "tandem:unread", total)
 redis.call("ZADD", KEYS[3], now_us(), id)
-redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
+-- One that has been run again is there for longer than any other.
+for _, old in ipairs(redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)) do
+  if redis.call("EXISTS", batch_key(old)) == 0 then redis.call("ZREM", KEYS[3], old) end
+end
 local key = new_step(id, "expand", ARGV[7], ARGV[8], now, tonumber(ARGV[6]), "step", "expand")
 local _, _, queue, priority = unpack(enqueue(step_id(id, "expand"), key, now))
 redis.pcall("LPUSH", celery_key(queue, priority), ARGV[9])
