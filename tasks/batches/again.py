@@ -17,17 +17,17 @@ from tasks.store.steps import AT_ONCE, Step
 
 
 def run(step: Step, handle: Call) -> bool:
-    """Go through all items once. Safe to run again: each chunk of them is put back once."""
+    """Go through all items once. Safe to run again: each page of them is put back once."""
     store, batch_id = batch_work.default(), step.batch_id
     plan = store.plan(batch_id)
     if plan is None:
         return True
-    for chunk, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
+    for page, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
         handle.raise_if_cut()
-        if chunk >= plan.expanded:
+        if page >= plan.reset:
             _keep_images(ids, plan)
             loads = composition.loads(store.unanswered(ids))
-            store.reset_items(batch_id, chunk, ids, loads, priority=plan.priority)
+            store.reset_items(batch_id, page, ids, loads, priority=plan.priority)
     beginning.begin(batch_id, plan, handle)
     return True
 

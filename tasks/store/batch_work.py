@@ -156,14 +156,14 @@ class BatchWork:
     def reset_items(
         self,
         batch_id: str,
-        chunk: int,
+        page: int,
         ids: Sequence[str],
         loads: Iterable[Load],
         *,
         priority: Priority = Priority.NORMAL,
     ) -> int:
-        """Put those of a chunk's items back that ended without an answer; how many."""
-        args = [batch_id, chunk, int(priority), json.dumps([load.text() for load in loads]), *ids]
+        """Put those of a page of items back that ended without an answer; how many."""
+        args = [batch_id, page, int(priority), json.dumps([load.text() for load in loads]), *ids]
         return int(self._scripts.call("reset_items", [keys.batch(batch_id), keys.loads(batch_id)], args))
 
     def erase(self, batch_id: str, rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""Every Redis key of the project. The scripts in `lua/` build the same names; `lua/common.lua` is their copy.
+"""Every Redis key of the project. The scripts in `lua/` build the same names, by functions called …_key.
 
 A script builds keys from a job's fields (its queue, its limit), so all keys live on one Redis, not in a cluster.
 """

@@ -257,8 +257,10 @@ class BatchLife(RuleBasedStateMachine):
                 self.work_on_end(step)
             case _ if plan is None:
                 self.done(step)
-            case _ if plan.expanded < len(CHUNKS) and not plan.is_erased:
-                self.read(step, plan)
+            case "retry" if plan.reset < len(CHUNKS):
+                self.put_back(plan)
+            case "expand" if plan.expanded < len(CHUNKS) and not plan.is_erased:
+                self.read(plan)
             case _:
                 self.compose(plan.round)
                 self.send(self.work.begin(BATCH, accept=True, stop_after=self.stop_after))
@@ -273,15 +275,15 @@ class BatchLife(RuleBasedStateMachine):
         self.steps.done(step)
         self.held.remove(step)
 
-    def read(self, step: Step, plan: Plan) -> None:
+    def put_back(self, plan: Plan) -> None:
+        ids = [item_id(BATCH, n) for n in CHUNKS[plan.reset]]
+        self.work.reset_items(BATCH, plan.reset, ids, composition.loads(self.work.unanswered(ids)))
+        self.seen.begin_anew(ids)
+        for at_ms in self.walks:  # somebody who does not know of this round goes on with the end of the one before
+            self.let_lapse(at_ms)
+
+    def read(self, plan: Plan) -> None:
         lines = CHUNKS[plan.expanded]
-        if step.name == "retry":
-            ids = [item_id(BATCH, n) for n in lines]
-            self.work.reset_items(BATCH, plan.expanded, ids, composition.loads(self.work.unanswered(ids)))
-            self.seen.begin_anew(ids)
-            for at_ms in self.walks:  # somebody who does not know of this round goes on with the end of the one before
-                self.let_lapse(at_ms)
-            return
         for _ in range(2):  # whoever did not get the answer reads them again
             self.expand(plan.expanded, lines)
         self.seen.written |= {item_id(BATCH, n) for n in lines} & set(IDS)

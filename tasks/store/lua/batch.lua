@@ -3,7 +3,7 @@
 -- A batch (hash tandem:batch:{id}) counts: total, valid, invalid, and how its items ended (completed, failed, cancelled,
 -- expired; `settled` is their sum), and by "queued {queue}" where they are answered. An item is a job whose record names its batch and its `line`.
 -- A step is a record like a job's, with an epoch, a line to wait in, a lease and an entry in tandem:due: it carries what
--- has to be done for a batch (step: expand | shard | finish) and is moved on by the same scripts. It has no owner.
+-- has to be done for a batch (step: expand | retry | shard | finish) and is moved on by the same scripts. It has no owner.
 -- An item that its shard has not claimed yet is in phase `shard` and has no entry in tandem:due: its shard's counts.
 
 -- A batch that was rejected has sent its items nowhere, and was given no answers.
