@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Sequence
+
+from tasks import settings
 from tasks.batches import beginning, composition
 from tasks.domain.batch import item_pages
+from tasks.domain.request import ChatRequest
 from tasks.providers.base import Call
-from tasks.store import batch_work
+from tasks.store import batch_work, media
+from tasks.store.batch_parts import Plan
 from tasks.store.steps import AT_ONCE, Step
 
 
 def run(step: Step, handle: Call) -> bool:
-    """Go through all items once. Safe to run again: each chunk of them is put back once."""
+    """Go through all items once. Safe to run again: each page of them is put back once."""
     store, batch_id = batch_work.default(), step.batch_id
     plan = store.plan(batch_id)
     if plan is None:
         return True
-    for chunk, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
+    for page, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
         handle.raise_if_cut()
-        if chunk >= plan.expanded:
+        if page >= plan.reset:
+            _keep_images(ids, plan)
             loads = composition.loads(store.unanswered(ids))
-            store.reset_items(batch_id, chunk, ids, loads, priority=plan.priority)
+            store.reset_items(batch_id, page, ids, loads, priority=plan.priority)
     beginning.begin(batch_id, plan, handle)
     return True
+
+
+def _keep_images(ids: Sequence[str], plan: Plan) -> None:
+    """They were kept for the first round's deadline."""
+    requests = (ChatRequest.from_json(json.loads(text)) for text in batch_work.default().seen(ids))
+    references = {image.url for request in requests for image in request.images()}
+    left_s = max(0.0, plan.expires_at_s - time.time())
+    media.default().prolong(references, for_s=left_s + settings.get().job_ttl_s)

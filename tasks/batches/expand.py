@@ -9,13 +9,13 @@ import structlog
 from tasks import dispatch, publish, questions, routing
 from tasks.batches import beginning, composition, conclude, door, openai_lines, reading
 from tasks.batches.reading import Item
-from tasks.domain.batch import InvalidItem, item_id, item_pages
+from tasks.domain.batch import BatchStatus, InvalidItem, item_id, item_pages
 from tasks.domain.errors import RequestError, Unavailable
 from tasks.domain.job import Mode, Submission
 from tasks.needs import Needs
 from tasks.providers.base import Call
 from tasks.routing import Route
-from tasks.store import batch_work, capacity, fleet
+from tasks.store import batch_work, fleet
 from tasks.store.batch_parts import NewItem, Plan
 from tasks.store.message import Message
 from tasks.store.steps import AT_ONCE, Step
@@ -54,21 +54,29 @@ def _begin(step: Step, plan: Plan, handle: Call) -> bool:
     accept = (
         now.is_erased or plan.options["on_invalid"] == "skip" or not now.invalid or _is_openai_and_sound(batch_id, now)
     )
-    beginning.begin(batch_id, now, handle, accept=accept)
-    if not accept:
-        for ids in item_pages(batch_id, plan.lines, AT_ONCE):
-            store.erase_items(ids)
-        conclude.look(batch_id)
+    if accept:
+        beginning.begin(batch_id, now, handle)
+    else:
+        _reject(batch_id, now, handle)
     return True
+
+
+def _reject(batch_id: str, plan: Plan, handle: Call) -> None:
+    store = batch_work.default()
+    # Ended first: others may wait for the answer of one of them, for whose sake it may even run.
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        store.end_items(ids, status=BatchStatus.CANCELLED.value, why="the batch was rejected")
+    beginning.begin(batch_id, plan, handle, accept=False)
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        store.erase_items(ids)
+    conclude.look(batch_id)
 
 
 def _is_openai_and_sound(batch_id: str, plan: Plan) -> bool:
     """Whether each line of OpenAI's form is a request, if only to be refused."""
     if "openai" not in plan.options:
         return False
-    told = [openai_lines.is_fatal(one) for one in door.invalid(batch_id)]
-    # One that is counted but not told is a custom_id that was there: whoever found it died before the telling.
-    return len(told) == plan.invalid and not any(told)
+    return not any(map(openai_lines.is_fatal, door.invalid(batch_id)))
 
 
 def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
@@ -76,12 +84,8 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
     read = [_taken(batch_id, reading.read(line, plan.options), plan) for line in store.lines(batch_id, chunk)]
     invalid = [one for one in read if isinstance(one, InvalidItem)]
     items = [one for one in read if not isinstance(one, InvalidItem)]
-    capacity.default().reserve(sum(len(value) for item in items for value in item.fields.values()))
     loads = composition.loads((item.n, item.fields) for item in items)
-    doubled = store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
-    if doubled:
-        names = {item.n: item.custom_id for item in items}
-        store.note_invalid(batch_id, [_doubled(n, names[n]) for n in doubled])
+    store.expand(batch_id, chunk, items, loads, invalid, priority=plan.priority)
 
 
 def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | InvalidItem:
@@ -115,11 +119,6 @@ def _route(asked: Submission, *, is_to_run: bool) -> Route:
 
 def _invalid(item: Item, code: str, message: str, field: str | None = None) -> InvalidItem:
     return InvalidItem(line=item.line, custom_id=item.custom_id, code=code, message=message, field=field)
-
-
-def _doubled(n: int, custom_id: str) -> InvalidItem:
-    message = f"the custom_id {custom_id!r} is that of an earlier item"
-    return InvalidItem(line=n, custom_id=custom_id, code="duplicate_custom_id", message=message, field="custom_id")
 
 
 def _written(batch_id: str, item: Item, asked: Submission, route: Route, plan: Plan) -> NewItem:

@@ -41,9 +41,9 @@ def run(record_id: str, epoch: int) -> None:
             step = steps.default().claim(record_id, epoch, worker=here.name, lease_s=settings.get().lease_s)
             if step is not None:
                 _run(here, step)
-    except Unavailable:
+    except Unavailable as error:
         # Not claimed, or its lease will lapse: either way the sweep finds it.
-        log.warning("step.without_redis", step=record_id)
+        log.warning("step.without_redis", step=record_id, why=error.message)
 
 
 def _run(here: WorkerProcess, step: Step) -> None:

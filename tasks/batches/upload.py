@@ -102,7 +102,9 @@ class Upload:
         return batch_id, replayed
 
     def _flush(self) -> None:
-        capacity.default().reserve(self._open_bytes)
+        items_bytes = len(self._open) * capacity.ITEM_BYTES
+        # Those of this upload's other lines count for all once it is accepted.
+        capacity.default().reserve(self._open_bytes + items_bytes, later_bytes=self._lines * capacity.ITEM_BYTES)
         batches.default().keep_lines(self.batch_id, self._chunks, self._open)
         self._chunks += 1
         self._open, self._open_bytes = [], 0

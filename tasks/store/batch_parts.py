@@ -72,21 +72,23 @@ class NewShard:
 #: The fields of an item's record that its shard depends on, as the script `unanswered` has them.
 WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
-PLAN = ["status", "owner", "lines", "chunks", "expanded", "invalid", "round", "expires_at", "options",
+PLAN = ["status", "owner", "lines", "chunks", "expanded", "reset", "invalid", "round", "expires_at", "options",
         "cancel_wanted", "erase", *(end.value for end in ENDS)]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
-    which the first `expanded` have been read; `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was
-    cancelled or erased while it was read, `is_erased`: erased. `ended`: how many items have ended, by how."""
+    which the first `expanded` have been read; in a further round the first `reset` pages of items have been put back.
+    `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was cancelled or erased while it was read,
+    `is_erased`: erased. `ended`: how many items have ended, by how."""
 
     status: str
     owner: str
     lines: int
     chunks: int
     expanded: int
+    reset: int
     invalid: int
     round: int
     expires_at_s: float
@@ -110,6 +112,7 @@ class Plan:
             lines=int(values["lines"]),
             chunks=int(values["chunks"]),
             expanded=int(values["expanded"]),
+            reset=int(values["reset"]),
             invalid=int(values["invalid"]),
             round=int(values["round"]),
             expires_at_s=float(values["expires_at"]) / 1000,

@@ -12,7 +12,7 @@ from redis import Redis
 from tasks import settings
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem
-from tasks.domain.job import Priority
+from tasks.domain.job import Priority, Status
 from tasks.store import connection, keys, steps
 from tasks.store.batch_parts import PLAN, WEIGHED, Load, NewItem, NewShard, Plan
 from tasks.store.jobs import ERASED_KEPT_S
@@ -49,8 +49,9 @@ class BatchWork:
         invalid: Iterable[InvalidItem],
         *,
         priority: Priority = Priority.NORMAL,
-    ) -> list[int] | None:
-        """Write the items of a chunk: the numbers of those whose custom_id was there before; None when it is over."""
+    ) -> bool:
+        """Write the items of a chunk, and what is wrong with those that are none: one whose custom_id was there before
+        is not, either. False when the batch is over."""
         flat: list[Any] = []
         for item in items:
             flat += item.args()
@@ -58,13 +59,7 @@ class BatchWork:
         texts = json.dumps([json.dumps(vars(one)) for one in invalid])
         names = [keys.batch(batch_id), keys.item_names(batch_id), keys.invalid_items(batch_id)]
         names += [keys.chunk(batch_id, chunk), keys.loads(batch_id)]
-        answer = self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])
-        return None if answer[0] == "gone" else [int(n) for n in answer[1:]]
-
-    def note_invalid(self, batch_id: str, invalid: Sequence[InvalidItem]) -> None:
-        """Keep what is wrong with items that are counted as invalid already."""
-        with renamed():
-            self._redis.rpush(keys.invalid_items(batch_id), *(json.dumps(vars(one)) for one in invalid))
+        return str(self._scripts.call("expand", names, [*args, texts, self._ttl_s, *flat])) != "gone"
 
     def loads(self, batch_id: str) -> Iterator[Load]:
         """What the shards are composed of, in the order of chunks; nothing once the batch has begun."""
@@ -121,7 +116,7 @@ class BatchWork:
             self._scripts.call("erase", names, [job_id, owner, ERASED_KEPT_S])
 
     def erase_items(self, ids: Sequence[str]) -> None:
-        """Erase items that were never let go."""
+        """Erase items of which none is unfinished."""
         with renamed():
             self._redis.delete(*map(keys.job, ids))
 
@@ -151,17 +146,28 @@ class BatchWork:
             for line, fields in named
         ]
 
+    def seen(self, ids: Sequence[str]) -> list[str]:
+        """The requests (JSON) of those of some items that have images and no answer."""
+        with renamed():
+            pipe = self._redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hmget(keys.job(job_id), "images", "status")
+            rows = zip(ids, pipe.execute(), strict=True)
+            for job_id in [i for i, (images, status) in rows if images and status != Status.COMPLETED]:
+                pipe.hget(keys.job(job_id), "request")
+            return [text for text in cast(list[str | None], pipe.execute()) if text is not None]
+
     def reset_items(
         self,
         batch_id: str,
-        chunk: int,
+        page: int,
         ids: Sequence[str],
         loads: Iterable[Load],
         *,
         priority: Priority = Priority.NORMAL,
     ) -> int:
-        """Put those of a chunk's items back that ended without an answer; how many."""
-        args = [batch_id, chunk, int(priority), json.dumps([load.text() for load in loads]), *ids]
+        """Put those of a page of items back that ended without an answer; how many."""
+        args = [batch_id, page, int(priority), json.dumps([load.text() for load in loads]), *ids]
         return int(self._scripts.call("reset_items", [keys.batch(batch_id), keys.loads(batch_id)], args))
 
     def erase(self, batch_id: str, rounds: int) -> None:

@@ -18,10 +18,16 @@ READING_S, READING_BYTES = 0.2, 1024 * 1024
 RETRY_AFTER_S = 5.0
 #: How long the word of a trial write stays.
 TRIED_S = 60
+#: What an item of a batch takes in Redis beyond its line until it has ended: 1.2 kB when it is read, and then its
+#: message, its trail and a short answer.
+ITEM_BYTES = 3000
 
 
 class Capacity:
-    """Refuses what would fill Redis over `share` of its maxmemory. Redis keeps the rest to finish what it holds."""
+    """Refuses what would fill Redis over `share` of its maxmemory. Redis keeps the rest to finish what it holds.
+
+    What the accepted lines of batches will take when they are read counts as if it were there.
+    """
 
     def __init__(self, redis: Redis, *, share: float) -> None:
         self._redis = redis
@@ -29,15 +35,18 @@ class Capacity:
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._since = 0
-        self._full = False
+        self._left_bytes = 0.0
 
-    def reserve(self, size_bytes: int) -> None:
-        """Count on `size_bytes` more. Raises Unavailable when Redis is too full, or away."""
+    def reserve(self, size_bytes: int, *, later_bytes: int = 0) -> None:
+        """Count on `size_bytes` more. There must be room for `later_bytes`, which will come without being asked for.
+
+        Raises Unavailable when Redis is too full, or away.
+        """
         with self._lock:
             self._since += size_bytes
             if time.monotonic() - self._read_at > READING_S or self._since > READING_BYTES:
                 self._read()
-            if self._full:
+            if self._left_bytes < later_bytes:
                 raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
 
     def try_write(self) -> None:
@@ -47,9 +56,13 @@ class Capacity:
 
     def _read(self) -> None:
         with renamed():
-            memory = self._redis.info("memory")
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.info("memory")
+            pipe.get(keys.UNREAD)
+            memory, unread = pipe.execute()
         most = int(memory["maxmemory"])
-        self._full = most > 0 and int(memory["used_memory"]) > most * self._share
+        used = int(memory["used_memory"]) + max(0, int(unread or 0)) * ITEM_BYTES
+        self._left_bytes = most * self._share - used if most > 0 else float("inf")
         self._read_at, self._since = time.monotonic(), 0
 
 

@@ -1,4 +1,4 @@
-"""Every Redis key of the project. The scripts in `lua/` build the same names; `lua/common.lua` is their copy.
+"""Every Redis key of the project. The scripts in `lua/` build the same names, by functions called …_key.
 
 A script builds keys from a job's fields (its queue, its limit), so all keys live on one Redis, not in a cluster.
 """
@@ -16,6 +16,8 @@ DUE = f"{PREFIX}due"
 WORKERS = f"{PREFIX}workers"
 #: String: written to see whether Redis takes writes.
 TRIED = f"{PREFIX}tried"
+#: Counter: lines of accepted batches that are no items yet, for which room is kept.
+UNREAD = f"{PREFIX}unread"
 #: Set of "queue priority": the lines in which jobs have ever waited.
 LINES = f"{PREFIX}lines"
 #: Set: names of the limits that jobs are parked behind.

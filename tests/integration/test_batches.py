@@ -10,6 +10,7 @@ import pytest
 
 from tasks.domain.batch import item_id
 from tasks.store import keys
+from tests.images.pictures import asking, data_url, plain
 from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
@@ -376,3 +377,39 @@ def test_a_line_that_nothing_can_keep_harms_no_other(service: Service) -> None:
         (line["line"], line["custom_id"], line["error"]["field"]) for line in batch.read(service, batch_id, "errors")
     ]
     assert wrong == [(2, None, "custom_id"), (3, "b", r"\ud800")]
+
+
+def test_a_batch_that_is_rejected_lets_those_go_who_wait_for_its_items(service: Service) -> None:
+    """It is being read for long: a line of its second chunk waits for an engine."""
+    asked: dict[str, Any] = {"prompt": "the same", "model": "sandbox/slow-6000ms", "temperature": 0}
+    first = [{"custom_id": "shared", **asked}, *items(99, model="sandbox/tokens-1")]
+    second = [{"custom_id": "later", "prompt": "x", "mode": "gpu"}, {"custom_id": "bad"}]
+    batch_id = batch.submit(service, first + second)
+    leader = f"job_{batch_id.removeprefix('batch_')}-1"
+    until(lambda: service.valkey.client.exists(keys.job(leader)), within_s=10)
+    single = service.submit(asked["prompt"], model=asked["model"], temperature=0)
+    other = batch.submit(service, [{"custom_id": "a", **asked}])
+    assert service.job(single)["coalesced_with"] == leader
+    until(lambda: service.job(leader)["status"] == "processing", within_s=10)
+    until(lambda: batch.get(service, other)["status"] == "in_progress", within_s=10)
+    batch.act(service, batch_id, "cancel")
+    rejected = batch.ended(service, batch_id, within_s=15)
+    assert (rejected["status"], rejected["counts"]["cancelled"], rejected["counts"]["invalid"]) == ("failed", 101, 1)
+    assert kept_of(service, batch_id) == [keys.batch(batch_id), keys.invalid_items(batch_id)]
+    until(lambda: service.job(single)["status"] == "completed", within_s=15)
+    assert batch.ended(service, other, within_s=15)["counts"]["completed"] == 1
+
+
+def test_another_round_keeps_its_images_until_its_own_deadline(service: Service) -> None:
+    asked = {"messages": asking(data_url(plain((1, 2, 3)))), "model": "sandbox/status-400"}
+    batch_id = batch.submit(service, [{"custom_id": "a", **asked}])
+    assert batch.ended(service, batch_id)["counts"]["failed"] == 1
+    redis = service.valkey.client
+    request = str(redis.hget(keys.job(item_id(batch_id, 1)), "request"))
+    digest = request.partition("media:")[2][:64]
+    redis.expire(keys.media(digest), 100)
+    batch.act(service, batch_id, "retry")
+    again = batch.ended(service, batch_id)
+    assert (again["round"], again["counts"]["failed"]) == (2, 1)
+    deadline_s = float(str(redis.hget(keys.batch(batch_id), "expires_at"))) / 1000
+    assert redis.expiretime(keys.media(digest)) > deadline_s + 3600, "an image may lapse before its item is over"

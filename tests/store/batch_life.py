@@ -20,6 +20,7 @@ from tasks.batches import composition
 from tasks.domain.batch import item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest
 from tasks.domain.job import Status
+from tasks.domain.standing import Lesson, State
 from tasks.store import keys, places, steps
 from tasks.store.batch_parts import NewItem, Plan
 from tasks.store.batch_work import BatchWork
@@ -27,6 +28,7 @@ from tasks.store.batches import Batches, NewBatch
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
+from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tasks.store.places import Place
 from tasks.store.steps import Step, Steps
@@ -37,7 +39,9 @@ LEASE_S, TTL_S, LATER_S = 60.0, 60, 7200.0
 #: Longer than a test takes.
 PATIENCE_S = 600.0
 ENGINE, HOSTED = Place("gpu", "vllm", "", "tiny"), Place("api", "upstream", "", "model")
-SERVINGS = [("api", "upstream", "model"), ("gpu", "vllm", "tiny")]
+#: Who answers which queue; no worker has both.
+SERVINGS = {place.queue: (place.queue, place.provider, place.model) for place in (ENGINE, HOSTED)}
+CIRCUIT = f"{HOSTED.provider}:{HOSTED.model}"
 PLACES = st.integers(0, 99)
 #: What comes of an attempt: an end, another place, or how it is put back.
 OUTCOMES: list[Any] = [
@@ -50,7 +54,8 @@ any_claim = precondition(lambda self: bool(self.claims))
 any_step = precondition(lambda self: bool(self.held))
 is_there = precondition(lambda self: not self.seen.forgotten)
 
-
+#: Where it is at the beginning: what comes while it is read is a small part of what may come.
+SO_FAR = ["carried", "read", "read", "accepted"]
 ENDS = st.lists(st.sampled_from([Status.COMPLETED, Status.FAILED]), min_size=1, max_size=3)
 
 
@@ -59,8 +64,8 @@ class BatchLife(RuleBasedStateMachine):
 
     redis: Redis
 
-    @initialize(stop_after=st.sampled_from([None, None, 0.5]), is_read=st.sampled_from([True, True, True, False]))
-    def begin(self, stop_after: float | None, is_read: bool) -> None:
+    @initialize(stop_after=st.sampled_from([None, None, 0.5]), so_far=st.sampled_from(SO_FAR))
+    def begin(self, stop_after: float | None, so_far: str) -> None:
         self.redis.flushall()
         self.jobs, self.steps = Jobs(self.redis, ttl_s=TTL_S), Steps(self.redis, ttl_s=TTL_S)
         self.batches, self.work = Batches(self.redis, ttl_s=TTL_S), BatchWork(self.redis, ttl_s=TTL_S)
@@ -75,14 +80,15 @@ class BatchLife(RuleBasedStateMachine):
         self.walks: list[str] = []
         fields = {"owner": OWNER, "total": str(LINES), "lines": str(LINES), "chunks": str(len(CHUNKS)),
                   "metadata": "{}", "options": json.dumps({"on_complete": None})}  # fmt: skip
-        for chunk in range(len(CHUNKS)):
-            self.batches.keep_lines(BATCH, chunk, [b""])
+        for chunk, lines in enumerate(CHUNKS):
+            self.batches.keep_lines(BATCH, chunk, [b""] * len(lines))
         self.batches.accept(NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="", message="first",
                                      expires_in_s=LATER_S, fields=fields))  # fmt: skip
         self.redis.delete(steps.QUEUE)  # what the script has sent goes by the test's broker
         self.send([Message(job_id=steps.step_id(BATCH, "expand"), epoch=0, queue=steps.QUEUE, priority=0)])
-        if is_read:  # what comes while it is read is a small part of what may come
+        if so_far != "accepted":
             self.deliver_all(len(CHUNKS) + 1)
+        if so_far == "carried":
             self.deliver_all(1)
 
     @invariant()
@@ -186,7 +192,7 @@ class BatchLife(RuleBasedStateMachine):
         """A step goes on for so many pieces; an item is begun."""
         message = self.broker.pop(place % len(self.broker))
         if not steps.is_step(message.job_id):
-            self.take([(message.job_id, message.epoch)])
+            self.take([(message.job_id, message.epoch)], message.queue)
         elif step := self.steps.claim(message.job_id, message.epoch, worker="w", lease_s=LEASE_S):
             self.held.append(step)
             for _ in range(pieces):
@@ -201,8 +207,8 @@ class BatchLife(RuleBasedStateMachine):
 
     # ---- workers ----
 
-    def take(self, wanted: Sequence[tuple[str, int]]) -> None:
-        taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=SERVINGS)
+    def take(self, wanted: Sequence[tuple[str, int]], queue: str) -> None:
+        taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=[SERVINGS[queue]])
         rests = self.redis.hexists(keys.batch(BATCH), "paused")
         for taken in self.jobs.take_each(wanted, taker):
             self.send(taken.waiters.messages)
@@ -251,8 +257,10 @@ class BatchLife(RuleBasedStateMachine):
                 self.work_on_end(step)
             case _ if plan is None:
                 self.done(step)
-            case _ if plan.expanded < len(CHUNKS) and not plan.is_erased:
-                self.read(step, plan)
+            case "retry" if plan.reset < len(CHUNKS):
+                self.put_back(plan)
+            case "expand" if plan.expanded < len(CHUNKS) and not plan.is_erased:
+                self.read(plan)
             case _:
                 self.compose(plan.round)
                 self.send(self.work.begin(BATCH, accept=True, stop_after=self.stop_after))
@@ -267,15 +275,15 @@ class BatchLife(RuleBasedStateMachine):
         self.steps.done(step)
         self.held.remove(step)
 
-    def read(self, step: Step, plan: Plan) -> None:
+    def put_back(self, plan: Plan) -> None:
+        ids = [item_id(BATCH, n) for n in CHUNKS[plan.reset]]
+        self.work.reset_items(BATCH, plan.reset, ids, composition.loads(self.work.unanswered(ids)))
+        self.seen.begin_anew(ids)
+        for at_ms in self.walks:  # somebody who does not know of this round goes on with the end of the one before
+            self.let_lapse(at_ms)
+
+    def read(self, plan: Plan) -> None:
         lines = CHUNKS[plan.expanded]
-        if step.name == "retry":
-            ids = [item_id(BATCH, n) for n in lines]
-            self.work.reset_items(BATCH, plan.expanded, ids, composition.loads(self.work.unanswered(ids)))
-            self.seen.begin_anew(ids)
-            for at_ms in self.walks:  # somebody who does not know of this round goes on with the end of the one before
-                self.let_lapse(at_ms)
-            return
         for _ in range(2):  # whoever did not get the answer reads them again
             self.expand(plan.expanded, lines)
         self.seen.written |= {item_id(BATCH, n) for n in lines} & set(IDS)
@@ -292,7 +300,7 @@ class BatchLife(RuleBasedStateMachine):
     def work_on_shard(self, step: Step) -> None:
         left = self.work.unclaimed([item_id(BATCH, n) for n in step.request["numbers"]])
         if left:
-            self.take(left[:1])
+            self.take(left[:1], step.queue)
         else:
             self.done(step)
 
@@ -347,9 +355,34 @@ class BatchLife(RuleBasedStateMachine):
                 self.come(job_id)
             self.come(steps.step_id(BATCH, "finish"))
 
-    @rule(ready=st.booleans())
-    def the_engine_comes_or_goes(self, ready: bool) -> None:
-        self.redis.hset(keys.READY_AT, "gpu", int(time.time() * 1000) + 3_600_000 if ready else 1)
+    @rule()
+    def the_engine_comes(self) -> None:
+        self.redis.hset(keys.READY_AT, "gpu", int(time.time() * 1000) + 3_600_000)
+
+    @rule(tried=st.booleans())
+    def the_engine_goes(self, tried: bool) -> None:
+        """What waits for it goes on, unless it is only to be tried whether it can."""
+        self.redis.hset(keys.READY_AT, "gpu", 1)
+        if tried:
+            self.a_circuit_opens(until_ms=1)
+        self.sweep(due=[], sent=True)
+
+    @rule(often=st.integers(0, 4))
+    def a_model_is_retired(self, often: int) -> None:
+        if often == 0:
+            learned = Learned(self.redis, ttl_s=TTL_S)
+            learned.note(HOSTED.provider, HOSTED.model, Lesson(state=State.RETIRED, why="gone"))
+            learned.fail_queued(HOSTED.provider, HOSTED.model, queue=HOSTED.queue, is_default=True)
+
+    @rule(until_ms=st.sampled_from([1, 1, int(1e14)]))
+    def a_circuit_opens(self, until_ms: int) -> None:
+        """For as long as nothing is tried, or for so long that somebody may."""
+        self.redis.hset(keys.circuit(CIRCUIT), mapping={"until": until_ms, "opens": 1})
+        self.redis.hdel(keys.circuit(CIRCUIT), "probe", "sent_at")
+
+    @rule()
+    def all_is_well_again(self) -> None:
+        self.redis.delete(keys.circuit(CIRCUIT), keys.retired(HOSTED.provider, HOSTED.model))
 
     def come(self, record_id: str) -> None:
         """Its moment: a lease has run out, a backoff is over."""
@@ -372,7 +405,10 @@ class BatchLife(RuleBasedStateMachine):
         for record_id in watched:
             if self.redis.hget(keys.job(record_id), "phase") == "queued":
                 self.redis.hset(keys.job(record_id), "queued_at", 1)
-        self.redis.hset(keys.limit("upstream"), mapping={"until": 1, "wake_at": 1})
+        for limit in (HOSTED.provider, keys.circuit_line(CIRCUIT)):
+            self.redis.hset(keys.limit(limit), mapping={"until": 1, "wake_at": 1})
+        if self.redis.exists(keys.circuit(CIRCUIT)):
+            self.redis.hset(keys.circuit(CIRCUIT), "sent_at", 1)
         for line in self.redis.smembers(keys.LINES):
             queue, priority = str(line).split()
             self.redis.hset(keys.flow(queue, int(priority)), mapping={"busy_at": 1, "mark_at": 1})
@@ -394,6 +430,7 @@ class BatchLife(RuleBasedStateMachine):
 
     def let_it_end(self, ends: Sequence[Status]) -> None:
         self.resume()
+        self.all_is_well_again()
         self.work_until(self.is_at_rest, ends)
 
     def is_at_rest(self) -> bool:

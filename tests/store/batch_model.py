@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,8 @@ def check(redis: Redis, batches: Batches, seen: Seen) -> None:
         pipe.pttl(keys.job(job_id))
     values, due, *found = pipe.execute()
     records = {job_id: record for job_id, record in zip(IDS, found[::2], strict=True) if record}
+    unread = sum(redis.llen(keys.chunk(BATCH, chunk)) for chunk in range(len(CHUNKS)))
+    assert int(str(redis.get(keys.UNREAD))) == unread, "room is kept for what is no line any more, or not for what is"
     if seen.forgotten:
         assert batches.find(BATCH, OWNER) is None
         assert not values or values["status"] not in ("in_progress", "finalizing"), "it goes on"
@@ -94,6 +97,7 @@ def _check_counts(batches: Batches, values: Mapping[str, str], records: Mapping[
         counts = dict.fromkeys(counts, 0) | {"completed": counts["completed"]}
     assert said == counts, "told wrongly"
     assert int(values["settled"]) == len(ends)
+    assert len(batches.invalid(BATCH, 0)) == batch.counts["invalid"], "not all that is wrong can be read"
     assert batch.total - batch.settled >= 0, "more have ended than there are"
     assert sum(batch.queued.values()) == len(seen.written), "not each item is counted in one queue"
     assert (values["status"] in FINAL) == (seen.concluded == 1), "not what was told of its end"
@@ -119,20 +123,20 @@ def _check_watchers(
             assert job_id not in due, "looked at although it is over"
         elif record["phase"] == "shard":
             assert job_id not in due, "a watcher beside its shard's"
-            assert job_id in carried or values["status"] != "in_progress" or "paused" in values, "nobody carries it"
+            is_carried = (job_id, record["queue"]) in carried
+            assert is_carried or values["status"] != "in_progress" or "paused" in values, "nobody carries it"
         else:
             assert job_id in due, "nobody looks at it"
             assert record["status"] == "processing" or due[job_id] <= float(record["expires_at"]), "looked at too late"
 
 
-def _carried(redis: Redis, due: Mapping[str, float]) -> set[str]:
-    """The items of shards that somebody looks at."""
+def _carried(redis: Redis, due: Mapping[str, float]) -> set[tuple[str, str]]:
+    """The items of shards that somebody looks at, each with the queue in which that is."""
     found = set()
-    for step in due:
-        request = redis.hget(keys.job(step), "request") if steps.is_step(step) else None
+    for step in filter(steps.is_step, due):
+        request, queue = redis.hmget(keys.job(step), "request", "queue")
         if request:
-            numbers = str(request).partition("[")[2].partition("]")[0]
-            found |= {item_id(BATCH, int(n)) for n in numbers.split(",") if n}
+            found |= {(item_id(BATCH, n), str(queue)) for n in json.loads(request)["numbers"]}
     return found
 
 

@@ -11,6 +11,7 @@ from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem, item_id
 from tasks.domain.errors import BatchBusy, InvalidRequest, Unavailable
 from tasks.domain.job import Cache, Priority, Status
+from tasks.domain.standing import Lesson, State
 from tasks.store import keys, places, steps
 from tasks.store.answers import Question
 from tasks.store.batch_parts import Load, NewItem, NewShard, Weighed
@@ -19,6 +20,7 @@ from tasks.store.batches import Batches, NewBatch
 from tasks.store.claim import Claim, Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
+from tasks.store.learned import Learned
 from tasks.store.places import Place
 from tasks.store.steps import Step, Steps
 from tests.store import hand
@@ -57,7 +59,7 @@ class House:
 
     def expand(
         self, *lines: int, chunk: int = 0, more: dict[str, str] | None = None, question: Question | None = None
-    ) -> list[int] | None:
+    ) -> bool:
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
                   "queue": "api", "target": "", "max_tries": "5", **(more or {})}  # fmt: skip
         items = [NewItem(id=item_id(BATCH, n), n=n, custom_id=f"c{n}", fields=record, question=question) for n in lines]
@@ -133,9 +135,9 @@ def house(valkey: Valkey) -> House:
 
 def test_a_chunk_is_written_once_however_often_it_is_read(house: House) -> None:
     house.accept(3)
-    assert house.expand(1, 2) == []
+    assert house.expand(1, 2)
     house.redis.hset(keys.job(item_id(BATCH, 1)), "status", "completed")
-    assert house.expand(1, 2) == []
+    assert house.expand(1, 2)
     assert house.redis.hget(keys.job(item_id(BATCH, 1)), "status") == "completed"
     assert house.field("invalid") == "0"
     assert [one.n for load in house.work.loads(BATCH) for one in load.items] == [1, 2]
@@ -190,10 +192,12 @@ def test_a_custom_id_counts_once_the_earlier_line_wins(house: House) -> None:
     house.accept(2)
     same = [NewItem(id=item_id(BATCH, n), n=n, custom_id="same", fields={"queue": "api"}) for n in (1, 2)]
     wrong = InvalidItem(line=3, custom_id=None, code="x", message="y")
-    assert house.work.expand(BATCH, 0, same, [], [wrong]) == [2]
+    assert house.work.expand(BATCH, 0, same, [], [wrong])
     assert house.redis.exists(keys.job(item_id(BATCH, 1)), keys.job(item_id(BATCH, 2))) == 1
     assert house.field("invalid") == "2"
-    assert house.batches.invalid(BATCH, 0) == [wrong]
+    message = "the custom_id 'same' is that of an earlier item"
+    doubled = InvalidItem(line=2, custom_id="same", code="duplicate_custom_id", message=message, field="custom_id")
+    assert house.batches.invalid(BATCH, 0) == [wrong, doubled], "not all that is counted can be read"
 
 
 def test_begun_twice_it_has_begun_once(house: House) -> None:
@@ -584,6 +588,74 @@ def test_a_shard_whose_engine_is_gone_goes_elsewhere_with_its_items(house: House
     house.settle(item_id(BATCH, 1))
 
 
+def test_a_shard_outlives_the_model_of_its_items(house: House) -> None:
+    house.accept(2)
+    house.expand(1)
+    house.expand(2, chunk=1, more=places.fields([HOSTED, ENGINE]))
+    house.begin()
+    learned = Learned(house.redis, ttl_s=60)
+    learned.note("upstream", "model", Lesson(state=State.RETIRED, why="gone"))
+    assert learned.fail_queued("upstream", "model", queue="api", is_default=True) == 0
+    for nth in (0, 1):
+        [number] = house.claim(f"1-{nth}").request["numbers"]
+        assert house.take(item_id(BATCH, number)) is None
+    records = [house.redis.hgetall(keys.job(item_id(BATCH, n))) for n in (1, 2)]
+    assert records[0]["error_code"] == "model_retired"
+    assert (records[1]["queue"], records[1]["phase"]) == ("gpu", "queued")
+    assert house.counts() == {"failed": 1}
+
+
+def shard_without_engine(house: House, *routes: list[Place]) -> str:
+    """One shard of an item for each of `routes`, which has waited for the gpu for long enough."""
+    house.accept(len(routes))
+    for n, some in enumerate(routes, 1):
+        more = places.fields(some, patience_s=0.0) | {"queue": "gpu", "target": ""}
+        house.expand(n, chunk=n - 1, more=more)
+    place = {"queue": "gpu", "target": "", "patience": "0"}
+    numbers = list(range(1, len(routes) + 1))
+    house.work.add_shards(BATCH, 0, [NewShard(name="1-0", place=place, numbers=numbers)])
+    house.work.begin(BATCH, accept=True, stop_after=None)
+    return steps.step_id(BATCH, "1-0")
+
+
+def test_of_a_shard_that_may_only_try_elsewhere_one_item_goes_at_a_time(house: House) -> None:
+    shard = shard_without_engine(house, *[[ENGINE, HOSTED]] * 4)
+    house.redis.hset(keys.circuit("upstream:model"), mapping={"until": 1, "opens": 1})
+    assert [(one.job_id, one.queue) for one in house.due.sweep()[1]] == [(item_id(BATCH, 1), "api")]
+    assert [line for line, _ in house.work.unclaimed([item_id(BATCH, n) for n in (1, 2, 3, 4)])] == [
+        item_id(BATCH, n) for n in (2, 3, 4)
+    ]
+    assert house.redis.hget(keys.job(shard), "queue") == "gpu"
+    again = house.redis.zscore(keys.DUE, shard)
+    assert again and 1000 < again - house.redis.time()[0] * 1000 < 10_000, "not looked at again, or all the time"
+    house.redis.delete(keys.circuit("upstream:model"))
+    house.redis.zadd(keys.DUE, {shard: 1})
+    assert [(one.job_id, one.queue) for one in house.due.sweep()[1]] == [(shard, "api")]
+    assert house.queued() == {"api": 4}
+    for n in (1, 2, 3, 4):
+        house.settle(item_id(BATCH, n))
+
+
+@pytest.mark.parametrize("few_stay", [True, False])
+def test_a_shard_goes_where_most_of_its_items_can_and_the_others_wait_by_themselves(
+    house: House, few_stay: bool
+) -> None:
+    elsewhere = Place("api", "other", "", "its")
+    can, cannot = [ENGINE, HOSTED], [ENGINE, elsewhere]
+    house.redis.hset(keys.circuit("other:its"), mapping={"until": int(1e14), "opens": 1})
+    shard = shard_without_engine(house, can, cannot, can if few_stay else cannot)
+    alone = item_id(BATCH, 2 if few_stay else 1)
+    sent = {one.job_id: one.queue for one in house.due.sweep()[1]}
+    if few_stay:
+        assert sent == {shard: "api", alone: "gpu"}
+        assert house.redis.zscore(keys.DUE, alone), "nobody looks whether it can go, too"
+    else:
+        assert sent == {alone: "api"}
+    stays = [line for line, _ in house.work.unclaimed([item_id(BATCH, n) for n in (1, 2, 3)])]
+    assert {house.redis.hget(keys.job(one), "queue") for one in stays} == {house.redis.hget(keys.job(shard), "queue")}
+    assert alone not in stays
+
+
 def test_an_item_of_mode_gpu_stays(house: House) -> None:
     house.accept(1)
     house.expand(1, more={"queue": "gpu", "mode": "gpu"})
@@ -648,3 +720,13 @@ def test_whoever_gave_up_on_a_batch_that_was_accepted_all_the_same_takes_no_line
     house.accept(1)
     house.batches.drop_lines(BATCH, 1)
     assert house.redis.exists(keys.chunk(BATCH, 0))
+
+
+def test_a_batch_is_listed_for_as_long_as_it_is_there(house: House) -> None:
+    """Further rounds may make it older than anything that is run once."""
+    house.accept(1)
+    house.redis.zadd(keys.owner_batches(OWNER), {BATCH: 2, "batch_gone": 1})
+    new = NewBatch(id="batch_new", owner=OWNER, idempotency_key=None, fingerprint="f", expires_in_s=60, message="first",
+                   fields={"owner": OWNER, "chunks": "0", "total": "0"})  # fmt: skip
+    house.batches.accept(new)
+    assert house.batches.page(OWNER, limit=9, after=None) == ["batch_new", BATCH]

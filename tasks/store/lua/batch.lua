@@ -3,7 +3,7 @@
 -- A batch (hash tandem:batch:{id}) counts: total, valid, invalid, and how its items ended (completed, failed, cancelled,
 -- expired; `settled` is their sum), and by "queued {queue}" where they are answered. An item is a job whose record names its batch and its `line`.
 -- A step is a record like a job's, with an epoch, a line to wait in, a lease and an entry in tandem:due: it carries what
--- has to be done for a batch (step: expand | shard | finish) and is moved on by the same scripts. It has no owner.
+-- has to be done for a batch (step: expand | retry | shard | finish) and is moved on by the same scripts. It has no owner.
 -- An item that its shard has not claimed yet is in phase `shard` and has no entry in tandem:due: its shard's counts.
 
 -- A batch that was rejected has sent its items nowhere, and was given no answers.
@@ -12,6 +12,14 @@ local function forget_queued(batch)
   for _, name in ipairs(redis.call("HKEYS", batch_key(batch))) do
     if name:find("^queued ") then redis.call("HDEL", batch_key(batch), name) end
   end
+end
+
+-- Lines that are read, or never will be: the room that was kept for them is free. Returns how many there were.
+local function drop_chunk(key)
+  local lines = redis.call("LLEN", key)
+  redis.call("DECRBY", "tandem:unread", lines)
+  redis.call("UNLINK", key)
+  return lines
 end
 
 -- A step that waits for somebody to enqueue it. One that is there already is wanted for as long again.

@@ -14,12 +14,14 @@ local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names", batch .. ":loads")
 -- Of one that is to be erased the rest is not read.
 for chunk = b.erase and tonumber(b.expanded or 0) or tonumber(b.chunks), b.chunks - 1 do
-  valid = valid - redis.call("LLEN", batch .. ":chunk:" .. chunk)
-  redis.call("UNLINK", batch .. ":chunk:" .. chunk)
+  valid = valid - drop_chunk(batch .. ":chunk:" .. chunk)
 end
 if ARGV[5] == "0" then
-  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "cancelled", valid, "error_code", "invalid_items",
+  -- Some had an answer, or were run for somebody who asked the same: nothing is kept of it.
+  redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "completed", 0, "failed", 0, "expired", 0,
+    "cancelled", valid, "settled", valid, "error_code", "invalid_items",
     "error_message", b.invalid .. " of " .. b.total .. " items are not valid")
+  redis.call("DEL", batch .. ":settled")
   drop_shards(ARGV[1])
   forget_queued(ARGV[1])
   redis.call("HSET", batch, "lapses_at", now + ARGV[7] * 1000)

@@ -96,7 +96,7 @@ end
 -- Whoever was let go has its room already.
 if names[1] and tonumber(redis.call("ZSCORE", calls_key(names[1]), call) or 0) <= now then
   local wanted = fields_of(key, "prompt_tokens", "most_tokens", "created_at")
-  local place = j.priority * 1e13 + wanted.created_at
+  local place = place_of(j.priority, wanted.created_at)
   local at, by, sure, states = verdict(policy, names, now, wanted)
   for _, s in ipairs(states) do
     local first = redis.call("ZRANGE", parked_key(s.scope), 0, 0, "WITHSCORES")[2]

@@ -3,10 +3,13 @@
 -- A job (hash tandem:job:{id}) carries, beside what the client gave:
 --   status   pending | processing | completed | failed | cancelled | expired
 --   phase    of a pending job: queued (its message waits) | backoff (until a moment) | parked (until a limit has room,
---            or a circuit closes) | following (until another job has the answer, see flights.lua)
+--            a circuit closes, or its paused batch goes on) | following (until another job has the answer, see
+--            flights.lua) | shard (an item that its shard has not claimed yet, see batch.lua)
+--            of a pending step of a batch also: held (until somebody enqueues it: its batch is read, or paused)
 --   epoch    rises on every claim and put-back: the tag of its message and the fence of every write
 --   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
--- Every unfinished job has one entry in tandem:due, its watcher.
+-- Every unfinished job has one entry in tandem:due, its watcher; an item in phase `shard` has its shard's, and what is
+-- held has its batch's.
 
 local ATTEMPTS_KEPT = 32
 -- Behind "paused:{batch}" wait the items of a paused batch that are not their shards' any more.

@@ -53,33 +53,52 @@ local function pass_over(id, key, now, places, nth, worker, why)
   return move(id, key, now, places, nth)
 end
 
--- A shard whose engine is not there: those of its items that nobody has claimed go where the first of them can go, those
--- that cannot are lined up by themselves.
-local function pass_shard_over(id, key, now)
-  local queue, moved, send = nil, 0, {}
+-- The items of a shard that nobody has claimed: those that can go elsewhere, each with its places and which of them, and
+-- how many cannot.
+local function movable(key, now)
+  local found, stay = {}, {}
   for _, item in ipairs(items_of_shard(key)) do
     local item_key = job_key(item)
-    local places = places_of(item_key)
-    local nth = redis.call("HGET", item_key, "phase") == "shard" and next_place(places, now)
-    if nth then
-      queue = queue or places[nth][1]
-      local message = pass_over(item, item_key, now, places, nth, "", "no_engine")
-      if places[nth][1] == queue then
-        leave_lines(item, item_key)
-        redis.call("HSET", item_key, "phase", "shard")
-        redis.call("ZREM", "tandem:due", item)
-        moved = moved + 1
-      else
-        for _, part in ipairs(message) do send[#send + 1] = part end
-      end
+    if redis.call("HGET", item_key, "phase") == "shard" then
+      local places = places_of(item_key)
+      local nth = next_place(places, now)
+      if nth then found[#found + 1] = {item, places, nth} else stay[#stay + 1] = item end
     end
   end
-  if moved == 0 then return end
+  return found, stay
+end
+
+-- An item is its shard's again, which has come where it is.
+local function join_shard(id, key)
+  leave_lines(id, key)
+  redis.call("HSET", key, "phase", "shard")
+  redis.call("ZREM", "tandem:due", id)
+end
+
+-- A shard whose engine is not there goes where the first of its items can go, if no fewer can go anywhere than cannot.
+-- The others are lined up by themselves, as are the few that go without it: where a circuit is only to be tried, that is
+-- one. Who claims a shard serves one queue, so no item may be left in another.
+local function pass_shard_over(id, key, now)
+  local send, found, stay = {}, movable(key, now)
+  local function to_send(message)
+    for _, part in ipairs(message) do send[#send + 1] = part end
+  end
+  local queue = #found > 0 and #found >= #stay and found[1][2][found[1][3]][1]
+  for _, one in ipairs(found) do
+    local item, places, nth = unpack(one)
+    local message = pass_over(item, job_key(item), now, places, nth, "", "no_engine")
+    if places[nth][1] == queue then join_shard(item, job_key(item)) else to_send(message) end
+  end
+  if not queue then
+    redis.call("ZADD", "tandem:due", math.min(now + LOOK_AGAIN, tonumber(redis.call("HGET", key, "expires_at"))), id)
+    return send
+  end
+  for _, item in ipairs(stay) do to_send(enqueue(item, job_key(item), now)) end
   leave_lines(id, key)
   redis.call("HSET", key, "queue", queue)
   redis.call("HDEL", key, "patience")
   redis.call("HINCRBY", key, "epoch", 1)
-  for _, part in ipairs(enqueue(id, key, now)) do send[#send + 1] = part end
+  to_send(enqueue(id, key, now))
   return send
 end
 
@@ -91,8 +110,7 @@ local function look_elsewhere(id, key, now)
   if j.phase == "queued" and j.patience then
     why, again = "no_engine", math.min(again, spill_at(j))
     if again <= now then
-      local send = j.step and pass_shard_over(id, key, now)
-      if send then return send end
+      if j.step then return pass_shard_over(id, key, now) end
       nth, again = next_place(places, now), now + LOOK_AGAIN
     end
   elseif j.phase == "parked" and #places > 1 and j.limit:sub(1, #CIRCUIT_LINE) == CIRCUIT_LINE then

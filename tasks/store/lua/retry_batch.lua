@@ -10,14 +10,12 @@ local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_
 if not b.status then return {"gone"} end
 -- The caller's first call was applied although its answer was lost; the step's message is found to be lost, too.
 if b.round_asked == ARGV[5] then return {"begun"} end
-if b.status ~= "completed" and b.status ~= "failed" and b.status ~= "cancelled" and b.status ~= "expired" then
-  return {"busy", b.status}
-end
+if not BATCH_OVER[b.status] then return {"busy", b.status} end
 -- A batch that was rejected has no items.
 -- One whose lines were not all read has not all of its items.
 if b.error_code == "invalid_items" or (b.error_code == "quarantined" and b.round == "1") then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
-redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms),
+redis.call("HSET", batch, "status", "validating", "reset", 0, "expires_at", now + tonumber(b.expires_in_ms),
   "round_asked", ARGV[5], "tokens_before", b["used total_tokens"] or 0)
 redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "cancelling_at", "last_job", "last_error",
   "stop_at", "paused", "cancel_wanted", "lapses_at")
