@@ -27,7 +27,7 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step in hand: `name` is expand, retry, shard or finish; `job_id` is its record's. `fence` is shown at each write."""
+    """A step in hand: `name` is expand, retry, shard or finish, `job_id` its record's. `fence` is for every write."""
 
     job_id: str
     fence: int
