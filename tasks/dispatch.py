@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 from tasks import intake, publish, questions, quotas, routing, settings
 from tasks.domain import estimate
-from tasks.domain.errors import InvalidRequest, JobNotFound
+from tasks.domain.errors import InvalidRequest, JobNotFound, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
 from tasks.routing import Route
@@ -39,12 +40,23 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
     first = Message(job_id=f"job_{secrets.token_hex(16)}", epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
     accepted = jobs.default().accept(_new_job(asked, route, fields, first))
-    if accepted.replayed or accepted.shares:
+    if accepted.replayed:
+        return find(accepted.job_id, asked.owner), True
+    if accepted.shares:
         publish.send(accepted.lifted)
-        return find(accepted.job_id, asked.owner), accepted.replayed
+        return _sharing(accepted.job_id, asked), False
     if accepted.unsent:
         publish.unsent(first, accepted.unsent)
     return record.accepted(accepted.job_id, asked, accepted.created_ms, accepted.expires_ms), False
+
+
+def _sharing(job_id: str, asked: Submission) -> Job:
+    """A job that has another's answer or waits for it; as it was accepted where it cannot be read now."""
+    try:
+        return find(job_id, asked.owner)
+    except (JobNotFound, Unavailable):
+        now_ms = int(time.time() * 1000)
+        return record.accepted(job_id, asked, now_ms, now_ms + int(asked.expires_in_s * 1000))
 
 
 def written(

@@ -14,7 +14,7 @@ from tasks.domain.provider_errors import EngineAway, EngineLost
 from tasks.fallback import ALONE_AFTER_LOSSES
 from tasks.process import WorkerProcess
 from tasks.providers.base import Call
-from tasks.serving import GPU, Serving
+from tasks.serving import LOCAL, Serving
 from tasks.store import jobs
 from tasks.store.claim import Claim, Taker
 
@@ -116,7 +116,7 @@ def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
 
 
 def _turn(here: WorkerProcess, claim: Claim, call: Call) -> AbstractContextManager[None]:
-    if not claim.queue.startswith(GPU):
+    if claim.provider != LOCAL:
         return nullcontext()
     alone = claim.engine_losses >= ALONE_AFTER_LOSSES
     return here.engine_turn.alone(call) if alone else here.engine_turn.shared(call)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks import serving, settings
-from tasks.serving import GPU
 from tasks.store import capacity, fleet
 from tasks.store.fleet import Worker
 
@@ -33,6 +32,6 @@ def readiness() -> Readiness:
     workers = fleet.default().workers()
     capacity.default().reserve(0)
     capacity.default().try_write()
-    gpu = (serving.local(settings.get()).provider,) if any(one.serves(GPU) for one in workers) else ()
+    gpu = (serving.LOCAL,) if any(serving.local_queues(one.consumes) for one in workers) else ()
     api = tuple(one.provider for one in serving.hosted(settings.get()))
     return Readiness(status="ready", redis="ok", workers=workers, providers=Providers(gpu=gpu, api=api))

@@ -8,7 +8,7 @@ from tasks.attempt import Completed, Outcome, Postponed, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.provider_errors import ModelNotFound, ModelRetired, ProviderOverloaded
 from tasks.domain.standing import Lesson, State
-from tasks.serving import GPU, Serving
+from tasks.serving import LOCAL, Serving
 from tasks.store import learned
 
 log = structlog.get_logger()
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 def note(by: Serving, model: str, outcome: Outcome) -> None:
     """Remember what an attempt's outcome tells of `model` (the provider's id). Redis away: the next call will tell."""
     lesson = lesson_of(outcome)
-    if lesson is None or by.queue.startswith(GPU):  # engines of ours speak for themselves, in the fleet
+    if lesson is None or by.provider == LOCAL:  # engines of ours speak for themselves, in the fleet
         return
     try:
         if learned.default().note(by.provider, model, lesson) and lesson.state is State.RETIRED:

@@ -9,7 +9,7 @@ import structlog
 
 from tasks import serving
 from tasks.providers.base import DEADLINE, Call
-from tasks.serving import GPU, Serving
+from tasks.serving import LOCAL, Serving
 from tasks.store import learned
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ LONGEST_S = 20.0
 def refresh(servings: Iterable[Serving]) -> None:
     """Ask those providers whose list is old, unless another worker has just done so. Raises Unavailable."""
     for one in servings:
-        if not one.queue.startswith(GPU) and learned.default().may_list(one.provider, EVERY_S):
+        if one.provider != LOCAL and learned.default().may_list(one.provider, EVERY_S):
             _refresh(one)
 
 

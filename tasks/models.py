@@ -11,7 +11,7 @@ from tasks.domain.errors import UnknownModel
 from tasks.domain.job import from_ms
 from tasks.domain.known_model import KnownModel, LiveWorker, Offer
 from tasks.domain.standing import Listing, Standing
-from tasks.serving import GPU, Serving
+from tasks.serving import Serving
 from tasks.store import fleet, learned
 
 
@@ -74,7 +74,7 @@ class _Now:
         found: dict[str, list[LiveWorker]] = {}
         for one in fleet.default().lately():
             seen_at = from_ms(one.seen_at)
-            if one.serves(GPU) and one.model and seen_at:
+            if serving.local_queues(one.consumes) and one.model and seen_at:
                 worker = LiveWorker(name=one.name, state=one.state, device=one.device, seen_at=seen_at)
                 found.setdefault(one.model, []).append(worker)
         return found

@@ -8,7 +8,6 @@ from tasks import serving, settings
 from tasks.domain.job import Mode
 from tasks.serving import GPU
 from tasks.store import fleet, lines
-from tasks.store.fleet import LOADING, READY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,8 @@ class Desk:
 def desks() -> list[Desk]:
     """The modes: auto, gpu, api. Raises Unavailable."""
     here = settings.get()
-    workers = [one for one in fleet.default().workers() if one.serves(GPU)]
-    up = [one for one in workers if one.state in (READY, LOADING)]
+    workers = [one for one in fleet.default().workers() if serving.local_queues(one.consumes)]
+    up = [one for one in workers if one.is_up]
     hosted = serving.hosted(here)
     depths = lines.default().depths()
     gpu = Desk(

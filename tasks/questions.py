@@ -63,5 +63,5 @@ def _setting(asked: Submission, route: Route, provider: str, model: str) -> dict
 
 def _own_model() -> str:
     """The model that `default` means on the gpu queue: what its workers serve, if they agree."""
-    served = {one.model for one in fleet.default().lately() if one.serves(GPU) and one.model}
+    served = {one.model for one in fleet.default().lately() if GPU in one.consumes and one.model}
     return served.pop() if len(served) == 1 else serving.local_model(settings.get())

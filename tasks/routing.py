@@ -48,24 +48,26 @@ def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Rout
     hosted = places[0] if places else None
     if mode is Mode.API:
         return hosted or choice.nobody(model, mode)
-    names = catalog.names(model)
-    workers = [one for one in fleet.lately() if one.serves(GPU) and (model == DEFAULT or one.model in names)]
-    workers = [one for one in workers if choice.can(catalog.known_to(LOCAL, one.model))]
-    engines_model = workers[0].model if workers else serving.local_model(settings.get())
-    local = Route(queue=GPU, provider=LOCAL, target="" if model == DEFAULT else engines_model, model=engines_model)
+    workers = [one for one in _engines(model, fleet) if choice.can(catalog.known_to(LOCAL, one.model))]
     if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
+        local = _at(workers[0], model)
         return choice.with_further(local, places) if mode is Mode.AUTO else local
     if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
         return choice.with_further(hosted, places[1:])
-    if mode is Mode.AUTO and fleet.ever_served(GPU) and _ours(model) and choice.can(_our_model()):
+    local = _at(workers[0], model) if workers else engine(model, fleet)
+    is_ours = model == DEFAULT or local.model in catalog.names(model)
+    can_wait = mode is Mode.AUTO and is_ours and choice.can(catalog.known_to(LOCAL, local.model))
+    if can_wait and fleet.ever_served(local.queue):
         return local
-    return choice.nobody(model, mode)
+    return choice.nobody(model, mode, is_ours=is_ours)
 
 
-def engine(model: str) -> Route:
+def engine(model: str, fleet: Fleet) -> Route:
     """The engine of ours that would answer, whether or not it is there."""
-    own = serving.local_model(settings.get())
-    return Route(queue=GPU, provider=LOCAL, target="" if model == DEFAULT else own, model=own)
+    names = () if model == DEFAULT else sorted(catalog.names(model))
+    gone = next((name for name in names if fleet.ever_served(serving.further(name))), None)
+    own = gone or serving.local_model(settings.get())
+    return _local(model, serving.further(gone) if gone else GPU, own)
 
 
 class _Choice:
@@ -99,10 +101,10 @@ class _Choice:
             ]
         return replace(first, further=tuple(further))
 
-    def nobody(self, model: str, mode: Mode) -> Route:
+    def nobody(self, model: str, mode: Mode, *, is_ours: bool = False) -> Route:
         if self._why is not None:
             raise self._why
-        return _nobody(model, mode)
+        return _nobody(model, mode, is_ours=is_ours)
 
 
 def _served(model: str) -> list[tuple[Serving, str]]:
@@ -137,17 +139,28 @@ def _back_soon(workers: Sequence[Worker]) -> bool:
     return any(one.state != LOADING for one in workers)
 
 
-def _ours(model: str) -> bool:
-    return model == DEFAULT or serving.local_model(settings.get()) in catalog.names(model)
+def _engines(model: str, fleet: Fleet) -> list[Worker]:
+    """The gpu workers of a model, whoever is readiest first. Those of `gpu` serve the default one."""
+    names = catalog.names(model)
+    found = [
+        one
+        for one in fleet.lately()
+        if (GPU in one.consumes if model == DEFAULT else serving.local_queues(one.consumes) and one.model in names)
+    ]
+    return sorted(found, key=lambda one: (one.state != READY, one.state != LOADING, one.ready_in_s))
 
 
-def _our_model() -> catalog.Model | None:
-    return catalog.known_to(LOCAL, serving.local_model(settings.get()))
+def _at(worker: Worker, model: str) -> Route:
+    return _local(model, serving.local_queues(worker.consumes)[0], worker.model)
 
 
-def _nobody(model: str, mode: Mode) -> Route:
+def _local(model: str, queue: str, own: str) -> Route:
+    return Route(queue=queue, provider=LOCAL, target="" if model == DEFAULT else own, model=own)
+
+
+def _nobody(model: str, mode: Mode, *, is_ours: bool) -> Route:
     hosted = serving.hosted(settings.get())
-    if (model != DEFAULT and not catalog.find(model) and not _ours(model)) or (mode is Mode.API and hosted):
+    if (model != DEFAULT and not catalog.find(model) and not is_ours) or (mode is Mode.API and hosted):
         listed = {name for one in hosted for name in learned.default().lately_listed(one.provider)}
         raise UnknownModel(model, catalog.near(model, listed))
     if mode is Mode.API:

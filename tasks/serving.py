@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from tasks.providers.vllm import VLLM
 from tasks.settings import Settings
 
 GPU, API = "gpu", "api"
-#: The provider of the gpu queue.
+#: The provider of the gpu queues: `gpu`, whose model is the default one, and `gpu.<model>` for each further model.
 LOCAL = "vllm"
 NIM_URL = "https://integrate.api.nvidia.com/v1"
 NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
@@ -70,9 +70,19 @@ def local_model(here: Settings) -> str:
     return Path(here.model).name if Path(here.model).exists() else here.model
 
 
-def local(here: Settings, base_url: str = "") -> Serving:
-    """The engine of this worker; `base_url` once it is known."""
-    return Serving(queue=GPU, provider=LOCAL, target=local_model(here), base_url=base_url)
+def local(here: Settings, queue: str = GPU) -> Serving:
+    """The engine of this worker, whose `base_url` is known only when it runs."""
+    return Serving(queue=queue, provider=LOCAL, target=local_model(here), base_url="")
+
+
+def further(model: str) -> str:
+    """The queue of engines of ours that serve `model` beside the default one."""
+    return f"{GPU}.{model}"
+
+
+def local_queues(queues: Iterable[str]) -> list[str]:
+    """Those of some queues that engines of ours serve."""
+    return [queue for queue in queues if queue == GPU or queue.startswith(further(""))]
 
 
 def target(serving: Serving, model: str) -> str | None:

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     host: str = _env("TANDEM_HOST", "127.0.0.1")
     port: int = _env("TANDEM_PORT", 8000, ge=1, le=65535)
+    web_concurrency: int = _env("WEB_CONCURRENCY", 2, ge=1)
     flower_port: int = _env("TANDEM_FLOWER_PORT", 5555, ge=1, le=65535)
     data: Path = _env("TANDEM_DATA", Path(".tandem"))
     api_keys: SecretStr = _env("TANDEM_API_KEYS", SecretStr(""))

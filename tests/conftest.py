@@ -10,6 +10,8 @@ import pytest
 from tasks import catalog, intake, quotas, serving, settings
 from tasks.files import disk
 from tasks.store import (
+    batch_work,
+    batches,
     capacity,
     circuits,
     connection,
@@ -22,6 +24,7 @@ from tasks.store import (
     limits,
     lines,
     media,
+    steps,
     usage,
 )
 from tests import environment
@@ -32,6 +35,7 @@ CACHED: list[Callable[..., Any]] = [
     due.default, fleet.default, capacity.default, durability.default, events.waiters, lines.default, usage.default,
     catalog.index, learned.default, connection.binary, media.default, intake.fetcher,
     quotas.default, limits.default, circuits.default, disk.default,
+    batches.default, batch_work.default, steps.default,
 ]  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from tests.conftest import forget_caches
 from tests.support.valkey import Valkey
 
 OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
-#: The ids of the founding documents, each once.
-_FOUNDING = """
+#: The ids in the documents of the earlier interface (docs/api.md), each once.
+_EARLIER = """
 meta/llama-3.3-70b-instruct meta/llama-3.1-405b-instruct meta/llama-3.1-70b-instruct meta/llama-3.1-8b-instruct
 deepseek-ai/deepseek-r1 deepseek-ai/deepseek-v3.1 deepseek-ai/deepseek-v3.2 qwen/qwq-32b qwen/qwen3-235b-a22b
 google/gemma-3-27b-it microsoft/phi-4-mini-instruct mistralai/mistral-large-3-675b-instruct-2512
@@ -30,7 +30,7 @@ microsoft/phi-4-multimodal-instruct microsoft/phi-3.5-vision-instruct deepseek-a
 qwen/qwen3-next-80b-a3b-thinking moonshotai/kimi-k2-thinking microsoft/phi-4-mini-flash-reasoning
 nvidia/llama-3.1-nemotron-70b-instruct
 """
-FOUNDING = _FOUNDING.split()
+EARLIER = _EARLIER.split()
 LARGE = "mistralai/mistral-large-3-675b-instruct-2512"
 VL = "nvidia/nemotron-nano-12b-v2-vl"
 
@@ -40,10 +40,10 @@ def ours() -> dict[str, catalog.Model]:
     return catalog.read(catalog.OURS)
 
 
-def test_every_model_of_the_founding_documents_is_listed(ours: dict[str, catalog.Model]) -> None:
-    assert len(FOUNDING) == len(set(FOUNDING)) == 39
-    assert set(ours) == {*FOUNDING, "tiny-chat", "tiny-vl", "tiny-embed"}
-    assert all(ours[name].ids["nim"] == name for name in FOUNDING)
+def test_every_model_of_the_earlier_interface_is_listed(ours: dict[str, catalog.Model]) -> None:
+    assert len(EARLIER) == len(set(EARLIER)) == 39
+    assert set(ours) == {*EARLIER, "tiny-chat", "tiny-vl", "tiny-embed"}
+    assert all(ours[name].ids["nim"] == name for name in EARLIER)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import gpu_worker
+from tests.support.valkey import Valkey
 from tests.test_settings import SECRET
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,17 @@ def test_a_gpu_worker_needs_its_engine(tmp_path: Path) -> None:
     assert "is no program" in started(COMMANDS["gpu"], TANDEM_VLLM="/nonexistent")
     (tmp_path / "data").touch()
     assert "is no program" in started(COMMANDS["gpu"], TANDEM_VLLM=str(tmp_path / "data"))
+
+
+def test_a_queue_has_one_model(valkey: Valkey) -> None:
+    gpu_worker(model="tiny-chat", name="gpu0@elsewhere#1")
+    engine = {"TANDEM_VLLM": sys.executable, "TANDEM_MODEL": "acme/Writer-7B"}
+    line = started(COMMANDS["gpu"], **engine)
+    assert "the workers of the queue gpu serve tiny-chat" in line
+    assert "gpu.acme/Writer-7B (-Q)" in line
+
+
+@pytest.mark.parametrize("queues", ["gpu.tiny-chat", "gpu,gpu.acme/Writer-7B"])
+def test_a_further_queue_has_its_models_name(valkey: Valkey, queues: str) -> None:
+    line = started([*WORKER, "-Q", queues], TANDEM_VLLM=sys.executable, TANDEM_MODEL="acme/Writer-7B")
+    assert f"serves one queue, gpu or gpu.acme/Writer-7B, and not {queues}" in line

@@ -116,6 +116,34 @@ def test_an_engine_serves_a_model_by_all_its_names() -> None:
         assert routing.route(mode, "qwen/qwq-32b", fleet.default()).target == "Qwen/QwQ-32B"
 
 
+def test_each_further_model_has_a_queue_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_worker(model="tiny-chat")
+    gpu_worker(model="acme/Writer-7B", queue="gpu.acme/Writer-7B", name="gpu1")
+    for mode in (Mode.GPU, Mode.AUTO):
+        assert queue(mode) == queue(mode, "tiny-chat") == "gpu"
+        further = routing.route(mode, "acme/Writer-7B", fleet.default())
+        assert (further.queue, further.target) == ("gpu.acme/Writer-7B", "acme/Writer-7B")
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    assert queue(Mode.AUTO, HOSTED) == "api"
+
+
+def test_a_further_model_is_waited_for_where_it_was_served() -> None:
+    gpu_worker("broken", model="acme/Writer-7B", queue="gpu.acme/Writer-7B")
+    fleet.default().goodbye("gpu0")
+    gpu_worker(model="tiny-chat")
+    with pytest.raises(Unavailable):
+        queue(Mode.GPU, "acme/Writer-7B")
+    assert queue(Mode.AUTO, "acme/Writer-7B") == "gpu.acme/Writer-7B"
+    with pytest.raises(UnknownModel):
+        queue(Mode.AUTO, "acme/writer-8b")
+
+
+def test_a_worker_of_a_further_model_does_not_answer_for_the_default_one() -> None:
+    gpu_worker(model="acme/Writer-7B", queue="gpu.acme/Writer-7B")
+    with pytest.raises(Unavailable):
+        queue(Mode.GPU)
+
+
 def test_the_default_of_a_provider_may_be_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, OPENROUTER_API_KEY="sk-or-x", TANDEM_API_MODEL="nvidia/nemotron-nano-12b-v2-vl")
     assert serving.hosted(settings.get())[0].target == "nvidia/nemotron-nano-12b-v2-vl:free"

@@ -12,6 +12,8 @@ SECRET = "hunter2"  # what must not be repeated
 ROWS: list[tuple[str, dict[str, str], str]] = [
     # what is wrong with it, the variable, what is said
     ("no number", {"TANDEM_PORT": SECRET}, "valid integer"),
+    ("no number of processes", {"WEB_CONCURRENCY": SECRET}, "valid integer"),
+    ("no process at all", {"WEB_CONCURRENCY": "0"}, "greater than or equal to 1"),
     ("no truth", {"TANDEM_ALLOW_PAID": SECRET}, "valid boolean"),
     ("out of bounds", {"TANDEM_LEASE_S": "0.1"}, "greater than 0.5"),
     ("more than a week", {"TANDEM_EXPIRES_IN_S": "604801"}, "less than or equal to 604800"),

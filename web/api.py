@@ -15,7 +15,7 @@ from tasks.schemas.parts import ImagePartSchema, TextPartSchema
 from tasks.schemas.tools import NamedToolSchema
 from web import errors
 from web.schemas import chat
-from web.schemas.batch_options import BatchSubmissionSchema, LastJobSchema
+from web.schemas.batch_options import BatchSubmissionSchema, DefaultsSchema, LastJobSchema
 from web.schemas.job import EmbeddingResultSchema, ResultSchema
 from web.schemas.problem import ProblemSchema
 
@@ -42,6 +42,7 @@ UNNAMED = {
     "NamedTool": NamedToolSchema,
     "BatchSubmission": BatchSubmissionSchema,
     "LastJob": LastJobSchema,
+    "Defaults": DefaultsSchema,
 }
 BEARER = {"type": "http", "scheme": "bearer", "description": "One of the keys in TANDEM_API_KEYS."}
 
@@ -71,7 +72,7 @@ def describe(app: Flask, blueprints: Iterable[Blueprint], *, secured: bool) -> N
     for name, shape in SHAPES.items():
         schemas[name].update(shape)
     names = {"minLength": 1, "maxLength": submission.LONGEST_NAME, "pattern": NO_NUL}
-    for name in ("Submission", "BatchSubmission", "BatchItem", "LastJob"):
+    for name in ("Submission", "BatchSubmission", "BatchItem", "LastJob", "Defaults", "BatchCreation"):
         schemas[name]["properties"]["metadata"]["propertyNames"] = names
     for operation in _operations(api):
         operation["responses"] = dict(sorted(operation["responses"].items()))

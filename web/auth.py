@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import Authorization
 
@@ -14,6 +14,12 @@ PUBLIC = "public"
 
 class BearerAuth(HTTPTokenAuth):  # type: ignore[misc]  # untyped
     """Bearer tokens by the application's keyring; an empty one lets everybody in, whatever they present."""
+
+    def get_auth(self) -> Authorization | None:
+        """The token of the request, as it stands."""
+        # Werkzeug takes what has a "=" before its end for a list of parameters, and shows no token.
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return Authorization("bearer", token=token.strip()) if scheme.lower() == "bearer" else None
 
     def authenticate(self, auth: Authorization | None, stored_password: str | None) -> str | None:
         """The owner, or None to refuse."""

@@ -69,14 +69,15 @@ def _lines(stream: Source, take: Taker, *, longest: int) -> int:
 
 def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
     pieces, options, count = Pieces(stream, longest=longest), dict[str, Any](), 0
+    seen = set[str]()
     try:
         if pieces.peek() != b"{":
             _no_object(pieces)
         for raw in pieces.names():
-            name = strict_json.loads(raw)
-            surrogates.refuse({name: None} if isinstance(name, str) else name, raw.decode())
-            if not isinstance(name, str) or name in options or (name == ITEMS and count):
-                raise InvalidRequest(f"the key {str(name)[:100]!r} is given twice", field=str(name)[:100])
+            name = _name(raw)
+            if name in seen:
+                raise InvalidRequest(f"the key {name[:100]!r} is given twice", field=name[:100])
+            seen.add(name)
             if name != ITEMS:
                 options[name] = _option(name, pieces.value())
                 continue
@@ -90,6 +91,14 @@ def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any],
     if pieces.peek():
         raise BadRequest("the body goes on behind its JSON")
     return options, count
+
+
+def _name(raw: bytes) -> str:
+    name = strict_json.loads(raw)
+    if not isinstance(name, str):
+        raise NotJson("not JSON: a key is a string")
+    surrogates.refuse({name: None}, raw.decode())
+    return name
 
 
 def _no_object(pieces: Pieces) -> NoReturn:

@@ -72,7 +72,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
         decorate: Callable[[View], View] = super().arguments(schema(), **how)
         return decorate
 
-    def response(self, status: int, schema: type[Schema] | None = None, **how: Any) -> Callable[[View], View]:
+    def response(
+        self, status: int, schema: type[Schema] | dict[str, Any] | None = None, **how: Any
+    ) -> Callable[[View], View]:
         """Write what the view returns by `schema`."""
         decorate: Callable[[View], View] = super().response(status, schema, **how)
         return decorate
@@ -82,8 +84,17 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
         return _only_documented(super().alt_response(status, **how))
 
     def doc(self, **how: Any) -> Callable[[View], View]:
-        """Document further things of the operation."""
-        return _only_documented(super().doc(**how))
+        """Document further things of the operation. `parameters` come beside those that are declared as arguments."""
+        # Smorest would have them in place of those.
+        further = how.pop("parameters", [])
+        decorate = _only_documented(super().doc(**how))
+
+        def note(view: View) -> View:
+            view = decorate(view)
+            _declared(view).setdefault("parameters", []).extend(further)
+            return view
+
+        return note
 
     def refuses(self, *statuses: int) -> Callable[[View], View]:
         """Document the errors that an operation may answer with."""
@@ -100,6 +111,18 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
 class OpenAIBlueprint(Blueprint):
     """A blueprint whose errors are OpenAI's: what is 422 elsewhere is 400."""
 
+    def arguments(self, schema: type[Schema], **how: Any) -> Callable[[View], View]:
+        """Read what `schema` describes and hand it to the view."""
+        decorate = super().arguments(schema, **how)
+
+        def note(view: View) -> View:
+            view = decorate(view)
+            # Smorest documents it by itself.
+            _declared(view)["responses"].pop(StrictParser.DEFAULT_VALIDATION_STATUS)
+            return view
+
+        return note
+
     def refuses(self, *statuses: int) -> Callable[[View], View]:
         """Document the errors that an operation may answer with."""
 
@@ -110,6 +133,12 @@ class OpenAIBlueprint(Blueprint):
             return view
 
         return decorate
+
+
+def _declared(view: Any) -> dict[str, Any]:
+    """What smorest has written down of a view's arguments."""
+    declared: dict[str, Any] = view._apidoc.setdefault("arguments", {})
+    return declared
 
 
 def _only_documented(decorate: Callable[[Any], Any]) -> Callable[[View], View]:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from web.source import Source
 
+NO_JSON = "the body is not JSON, or ends too soon"
 READ_BYTES = 256 * 1024
 BLANK = re.compile(rb"[ \t\r\n]*")
 #: Where a value goes deeper, comes back, or may hide brackets in a string.
@@ -66,7 +67,7 @@ class Pieces:
     def take(self, wanted: bytes) -> None:
         """Go past the byte that must come next."""
         if self.peek() != wanted:
-            raise BadRequest("the body is not JSON, or ends too soon")
+            raise BadRequest(NO_JSON)
         self._at += 1
 
     def _between(self, first: bytes, last: bytes, *, colon: bool) -> Iterator[bytes]:
@@ -84,16 +85,19 @@ class Pieces:
 
     def _nested_end(self) -> int:
         self._held, self._at = self._held[self._at :], 0
-        depth, at = 0, 0
+        awaited, at = bytearray(), 0  # a byte a level: strangers may nest as deep as a value is long
         while True:
             at = self._find_turn(at)
             turn = self._held[at : at + 1]
             if turn == b'"':
                 at = self._match(STRING, at)
                 continue
-            depth += 1 if turn in b"{[" else -1
+            if turn in b"{[":
+                awaited += b"}" if turn == b"{" else b"]"
+            elif awaited.pop() != turn[0]:
+                raise BadRequest(NO_JSON)
             at += 1
-            if depth == 0:
+            if not awaited:
                 return at
 
     def _find_turn(self, at: int) -> int:
@@ -109,7 +113,7 @@ class Pieces:
 
     def _need_more(self) -> None:
         if not self._more():
-            raise BadRequest("the body is not JSON, or ends too soon")
+            raise BadRequest(NO_JSON)
         if len(self._held) - self._at > self._longest + READ_BYTES:
             raise RequestEntityTooLarge("a value of the body is too long")
 

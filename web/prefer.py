@@ -9,6 +9,7 @@ import time
 from werkzeug.datastructures import Headers
 
 from tasks import dispatch
+from tasks.domain.errors import JobNotFound, Unavailable
 from tasks.domain.job import Job
 
 #: No proxy on the way is expected to hold an idle answer for longer.
@@ -39,7 +40,10 @@ def wait_s(headers: Headers) -> int:
 
 
 def wait(job: Job, wanted_s: int) -> tuple[Job, dict[str, str]]:
-    """The job, ended if it ends in time; and the headers that say that the preference was met."""
+    """The job, ended if it ends in time; and the headers that say that the preference was met.
+
+    Raises JobNotFound and Unavailable.
+    """
     if not wanted_s or not _seats.acquire(blocking=False):
         return job, {}
     try:
@@ -47,6 +51,17 @@ def wait(job: Job, wanted_s: int) -> tuple[Job, dict[str, str]]:
     finally:
         _seats.release()
     return ended, {APPLIED: f"wait={wanted_s}"} if ended.status.is_final else {}
+
+
+def wait_for_accepted(job: Job, wanted_s: int) -> tuple[Job, dict[str, str]]:
+    """The same for a job just accepted: what happens while its client waits takes nothing back.
+
+    It is the job as accepted when it was erased meanwhile, or Redis went away.
+    """
+    try:
+        return wait(job, wanted_s)
+    except (JobNotFound, Unavailable):
+        return job, {}
 
 
 def _until_over(job: Job, ends_at: float) -> Job:

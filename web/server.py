@@ -26,7 +26,7 @@ def _start() -> settings.Settings:
 _here = _start()
 
 bind = f"[{_here.host}]:{_here.port}" if ":" in _here.host else f"{_here.host}:{_here.port}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+workers = _here.web_concurrency
 worker_class = "web.worker.Worker"
 #: An event stream or a waiting client holds a thread, and must not hold up others.
 threads = 64

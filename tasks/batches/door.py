@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from tasks import publish
+from tasks import publish, settings
 from tasks.batches import outputs
-from tasks.domain.batch import Batch, BatchStatus, InvalidItem, item_id
-from tasks.domain.errors import BatchNotFound
+from tasks.domain.batch import Batch, BatchOptions, BatchStatus, InvalidItem, item_id
+from tasks.domain.errors import BatchNotFound, Unavailable
 from tasks.domain.job import Job, Status
-from tasks.store import batches, jobs
+from tasks.store import batch_record, batches, jobs
 from tasks.store.jobs import RESULTS_AT_ONCE
 from tasks.store.steps import AT_ONCE
 
@@ -25,6 +26,18 @@ def find(batch_id: str, owner: str) -> Batch:
     if batch is None:
         raise BatchNotFound(f"no batch {batch_id}")
     return _with_last([batch])[0]
+
+
+def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, lines: int) -> Batch:
+    """A batch just accepted, of `total` items in `lines` lines; as it was accepted where it cannot be read now."""
+    try:
+        return find(batch_id, owner)
+    except (BatchNotFound, Unavailable):
+        created_ms = int(time.time() * 1000)
+        left_s = options.expires_in_s or settings.get().expires_in_s
+        return batch_record.accepted(
+            batch_id, owner, options, total=total, lines=lines, created_ms=created_ms, expires_in_s=left_s
+        )
 
 
 def _with_last(found: Sequence[Batch]) -> list[Batch]:

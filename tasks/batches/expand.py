@@ -110,7 +110,7 @@ def _route(asked: Submission, *, is_to_run: bool) -> Route:
     except Unavailable:
         if is_to_run or asked.mode is Mode.API:
             raise
-        return routing.engine(asked.model)
+        return routing.engine(asked.model, fleet.default())
 
 
 def _invalid(item: Item, code: str, message: str, field: str | None = None) -> InvalidItem:

@@ -22,6 +22,8 @@ from tasks.files.store import Draft
 
 log = structlog.get_logger()
 
+#: What a batch's client calls the file that it is to be made of.
+INPUT = "input_file_id"
 #: Batches read at once in search of their files.
 AT_ONCE = 100
 
@@ -38,14 +40,15 @@ def keep(upload: Draft, *, filename: str, purpose: Purpose, ttl_s: int | None) -
     return upload.keep(id=new_id(), filename=filename, purpose=purpose, expires_at=expires_at)
 
 
-def find(file_id: str, owner: str) -> File:
-    """The file. Raises FileMissing when this owner has none of that id, and Unavailable."""
+def find(file_id: str, owner: str, *, field: str = "file_id") -> File:
+    """The file. Raises FileMissing, which names what the client calls the id, when this owner has none of that id, and
+    Unavailable."""
     file = disk.default().find(file_id, owner)
     if file is None:
         output = _output(file_id, owner)
         file = _made(output) if output is not None else None
     if file is None:
-        raise FileMissing(f"No such File object: {file_id[:100]}", field="file_id")
+        raise FileMissing(f"No such File object: {file_id[:100]}", field=field)
     return file
 
 
@@ -143,9 +146,9 @@ def delete(file_id: str, owner: str) -> None:
 
 def input_of(file_id: str, owner: str) -> IO[bytes]:
     """The bytes of an upload that a batch is to be made of. Raises FileMissing, InvalidRequest and Unavailable."""
-    file = find(file_id, owner)
+    file = find(file_id, owner, field=INPUT)
     if file.purpose is not Purpose.BATCH:
         raise InvalidRequest(
-            f"the file's purpose is {file.purpose.value}: a batch is made of one for batch", field="input_file_id"
+            f"the file's purpose is {file.purpose.value}: a batch is made of one for batch", field=INPUT
         )
     return open_(file)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 #: An owner's name becomes part of Redis keys.
 OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-FORM = "owner:key (owner: 1-64 letters, digits, '.', '_', '-'; key: at least one character, no spaces)"
+#: A key is sent in a header, where clients and servers agree on these characters only.
+KEY = re.compile(r"[!-~]+")
+FORM = "owner:key (owner: 1-64 letters, digits, '.', '_', '-'; key: printable ASCII characters, no spaces)"
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class Keyring:
 
 def _pair(place: int, pair: str) -> tuple[str, bytes]:
     owner, colon, key = pair.partition(":")
-    if not colon or not OWNER.fullmatch(owner) or not key or re.search(r"\s", key):
+    if not colon or not OWNER.fullmatch(owner) or not KEY.fullmatch(key):
         raise ValueError(f"entry {place} is not {FORM}")
     return owner, _digest(key)
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(key.encode()).digest()

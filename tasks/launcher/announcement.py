@@ -51,7 +51,7 @@ class Announcement:
             return
 
     def _say(self) -> None:
-        others = {one.name for one in self._fleet.workers() if one.serves(GPU) and one.name != self._name}
+        others = {one.name for one in self._fleet.workers() if GPU in one.consumes and one.name != self._name}
         # Those of an earlier run may still be on the list for the length of a lease.
         self._known = others if self._known is None else self._known
         waited_s = time.monotonic() - self._began_at

@@ -12,7 +12,7 @@ from tasks.domain.request import Text as TextPart
 from tasks.schemas.fields import NO_NUL, Text
 
 MOST = 256
-URL = "^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)[^\u0000]*$"
+URL = r"^([dD][aA][tT][aA]:|[hH][tT][tT][pP][sS]?://)[^\u0000]*$"
 DETAILS = ("auto", "low", "high")
 
 
@@ -29,7 +29,7 @@ class ImageUrlSchema(Schema):
     url = Text(
         required=True,
         validate=validate.Regexp(URL, error="Must be a data: or http(s) URL."),
-        metadata={"pattern": rf"{URL}[^\u0000]*$"},
+        metadata={"pattern": URL},
     )
     detail = fields.String(validate=validate.OneOf(DETAILS))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tasks.domain.batch import ENDS, Batch, BatchStatus, OpenAIForm
+from tasks.domain.batch import ENDS, Batch, BatchOptions, BatchStatus, OpenAIForm
 from tasks.domain.job import Status, from_ms
 
 #: The rate is measured over the items that ended last.
@@ -48,6 +48,25 @@ def batch(batch_id: str, values: Mapping[str, str], latest_us: Sequence[float], 
         cancelling_at=from_ms(values.get("cancelling_at")),
         openai=OpenAIForm(**options["openai"]) if "openai" in options else None,
     )
+
+
+def accepted(
+    batch_id: str, owner: str, options: BatchOptions, *, total: int, lines: int, created_ms: int, expires_in_s: float
+) -> Batch:
+    """The batch of a record just written, as `batch` would read it."""
+    made = {
+        "owner": owner,
+        "status": BatchStatus.VALIDATING.value,
+        "created_at": str(created_ms),
+        "expires_at": str(created_ms + int(expires_in_s * 1000)),
+        "total": str(total),
+        "lines": str(lines),
+        "invalid": "0",
+        "round": "1",
+        "metadata": json.dumps(dict(options.metadata)),
+        "options": json.dumps(options.to_json()),
+    }
+    return batch(batch_id, made, [], now_us=created_ms * 1000)
 
 
 def _ended(values: Mapping[str, str], end: Status) -> int:

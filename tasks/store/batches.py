@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -48,7 +49,9 @@ class Batches:
     def keep_lines(self, batch_id: str, number: int, lines: Sequence[bytes]) -> None:
         """Keep some lines of an upload that is under way."""
         with renamed():
-            pipe = self._redis.pipeline(transaction=False)
+            # All or nothing, from nothing: the connection sends it again when the answer is lost.
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(keys.chunk(batch_id, number))
             pipe.rpush(keys.chunk(batch_id, number), *lines)
             pipe.expire(keys.chunk(batch_id, number), UPLOAD_KEPT_S)
             pipe.execute()
@@ -65,7 +68,7 @@ class Batches:
         Raises IdempotencyMismatch when the key was used with another payload, and Unavailable also when lines of it
         were lost on the way.
         """
-        idem = keys.idempotency(new.owner, f"batch {new.idempotency_key}") if new.idempotency_key else ""
+        idem = keys.idempotency("batch", new.owner, new.idempotency_key) if new.idempotency_key else ""
         list_age_s = LONGEST_EXPIRES_IN_S + self._ttl_s
         head = [new.id, new.fingerprint, IDEMPOTENCY_TTL_S, int(new.expires_in_s * 1000), list_age_s * 1000]
         head += [steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE), new.message]
@@ -111,7 +114,7 @@ class Batches:
 
     def retry(self, batch_id: str) -> list[Message]:
         """Begin another round of a batch that is over. Raises BatchBusy, and InvalidRequest when nothing is left."""
-        args = [batch_id, steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE)]
+        args = [batch_id, steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE), secrets.token_hex(8)]
         word, *rest = self._scripts.call("retry_batch", [keys.batch(batch_id)], args)
         if word == "busy":
             raise BatchBusy(f"the batch is {rest[0]}: a round begins when the one before is over")

@@ -18,8 +18,9 @@ TIMEOUT_S = 2.0
 def connect(url: str, *, decode: bool = True) -> Redis:
     """A client whose every command ends within about twice TIMEOUT_S. Its answers are text unless `decode` is False.
 
-    One retry on a broken connection: after a restart of Redis the pool is full of dead ones. None after a time-out:
-    the command may have been applied, and a second wait would be over the client's patience.
+    One retry on a broken connection: after a restart of Redis the pool is full of dead ones. Any command may therefore
+    be applied twice, when only its answer was lost, and must mean the same then. None after a time-out: a second wait
+    would be over the client's patience.
     """
     pool = ConnectionPool.from_url(
         url,

@@ -38,9 +38,20 @@ class Worker:
     ready_in_s: float = 0.0
     seen_at: float = 0.0
 
-    def serves(self, queue: str) -> bool:
-        """Whether it consumes `queue`."""
-        return queue in self.queues.split(",")
+    @property
+    def host(self) -> str:
+        """The machine in its name, node@host#life."""
+        return self.name.partition("@")[2].partition("#")[0]
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes jobs, or soon will."""
+        return self.state in (READY, LOADING)
+
+    @property
+    def consumes(self) -> list[str]:
+        """The names of its queues."""
+        return self.queues.split(",")
 
 
 class Fleet:

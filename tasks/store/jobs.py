@@ -66,7 +66,7 @@ class Jobs:
     def accepted_before(self, owner: str, key: str, fingerprint: str) -> str | None:
         """The id of the job that this idempotency key and payload were accepted with, if there was one."""
         with renamed():
-            first = self.redis.hmget(keys.idempotency(owner, key), ["job", "fingerprint"])
+            first = self.redis.hmget(keys.idempotency("job", owner, key), ["job", "fingerprint"])
         job_id, before = cast(list[str | None], first)
         return job_id if before == fingerprint else None
 

@@ -6,6 +6,7 @@ A script builds keys from a job's fields (its queue, its limit), so all keys liv
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 PREFIX = "tandem:"
 
@@ -45,9 +46,9 @@ def erased(job_id: str) -> str:
     return f"{PREFIX}erased:{job_id}"
 
 
-def idempotency(owner: str, key: str) -> str:
+def idempotency(kind: Literal["job", "batch"], owner: str, key: str) -> str:
     """Hash {job, fingerprint}: what an owner's idempotency key was used for. The key is a client's text: hashed."""
-    return f"{PREFIX}idempotency:{owner}:{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{PREFIX}idempotency:{kind}:{owner}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def owner_jobs(owner: str) -> str:

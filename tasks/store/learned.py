@@ -20,7 +20,8 @@ from tasks.store.scripts import Scripts, renamed
 
 #: A lesson that says what the last one said is written this often at the most, per process.
 AGAIN_S = 10.0
-#: A retirement is believed for a day; then one job asks again, should the provider have thought better of it.
+#: A retirement is believed for a day; then jobs are let through until the next 410, should the provider have thought
+#: better of it.
 RETIRED_S = 24 * 3600
 #: Names that are remembered per provider: the sandbox's are of the clients' making, so there is no end of them.
 MOST_NAMES = 2000

@@ -51,7 +51,7 @@ class NewJob:
 
     def keys(self) -> list[str]:
         """The keys of the script `accept`."""
-        idem = keys.idempotency(self.owner, self.idempotency_key) if self.idempotency_key else ""
+        idem = keys.idempotency("job", self.owner, self.idempotency_key) if self.idempotency_key else ""
         retired = keys.retired(*self.answered_by) if self.answered_by else ""
         names = [keys.job(self.job_id), idem, keys.owner_jobs(self.owner), retired]
         return names + (list(self.question.keys()) if self.question else [])

@@ -9,7 +9,6 @@ import structlog
 from celery import bootsteps, signals
 
 from tasks import logs, process, serving, settings
-from tasks.serving import GPU
 from tasks.store import steps
 from tasks.worker import unacknowledged
 from tasks.worker.beat import Beat
@@ -39,8 +38,9 @@ class Duties(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **_: Any) -> None:
         here = settings.get()
         queues = worker.app.amqp.queues
-        self.has_engine = GPU in queues.consume_from
-        servings = (serving.local(here),) if self.has_engine else serving.hosted(here)
+        engines = serving.local_queues(queues.consume_from)
+        self.has_engine = bool(engines)
+        servings = tuple(serving.local(here, queue) for queue in engines) or serving.hosted(here)
         for one in servings:
             queues.select_add(one.queue)
         queues.select_add(steps.QUEUE)

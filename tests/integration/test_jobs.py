@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import Any
+
+import psutil
 
 from tests.integration.conftest import CANARY
 from tests.support.polling import until
@@ -127,8 +128,9 @@ def test_prompts_stay_private(service: Service) -> None:
     redis = service.valkey.client
     places = [key for key in redis.scan_iter("*") if CANARY.encode() in (redis.dump(key) or b"")]
     assert all(str(key).startswith("tandem:job:") for key in places)
-    processes = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
-    assert CANARY not in processes
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert any("celery" in command for command in commands)
+    assert not any(CANARY in command for command in commands)
     for job_id in ids:
         until(lambda job_id=job_id: service.job(job_id)["status"] == "completed", within_s=10)  # type: ignore[misc]
     logs = "".join(path.read_text(errors="replace") for path in service.data.glob("*.log"))

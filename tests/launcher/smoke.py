@@ -1,7 +1,8 @@
 """Types the README's commands in a fresh clone: `python -m tests.launcher.smoke`, from .ci/run.
 
 In README.md it looks for fenced blocks of ```sh or ```console whose lines (without a leading `$ `) are commands: the
-line `make run`, the first command that begins with `curl` and posts to /jobs, and the line `make test`.
+line `make run`, the first command that begins with `curl` and posts to /jobs, the first that begins with `printf` and
+posts to /batches, and the line `make test`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SLOW, DRAIN_S = "sandbox/slow-6000ms", "1"
 
 
 def commands(readme: str) -> list[str]:
-    """Every command of the README's blocks; lines that end in a backslash, or within quotes, go on."""
+    """Every command of the README's blocks; lines that end in a backslash or a pipe, or within quotes, go on."""
     found = []
     for block in BLOCK.findall(readme):
         joined = ""
@@ -39,7 +40,7 @@ def commands(readme: str) -> list[str]:
             joined += line if joined else line.removeprefix("$ ")
             if line.endswith("\\"):
                 joined = joined[:-1]
-            elif joined.count("'") % 2:
+            elif joined.count("'") % 2 or joined.endswith("|"):
                 joined += "\n"
             else:
                 found.append(joined.strip())
@@ -101,11 +102,22 @@ class Clone:
             return dict(json.load(answer))
 
 
+def answer_a_batch(clone: Clone) -> None:
+    """The README's `printf … | curl`: all of its items are answered."""
+    answer = clone.shell(clone.command("printf", "/batches"))
+    batch_id = json.loads(answer)["id"]
+    until(lambda: clone.ask(f"/batches/{batch_id}")["status"] == "completed", within_s=JOB_S, what="the batch")
+    counts = clone.ask(f"/batches/{batch_id}")["counts"]
+    assert counts["completed"] == sum(counts.values()) == 2, counts
+    print("smoke: the batch completed", flush=True)
+
+
 def lose_no_job(clone: Clone) -> None:
-    """`make run`, the README's curl, Ctrl-C in mid-job, `make run`: the job completes; Ctrl-C: nothing survives."""
+    """`make run`, the README's job and batch, Ctrl-C in mid-job, `make run`: the job completes; Ctrl-C: all is gone."""
     first = clone.run()
     answer = clone.shell(clone.command("curl", "/jobs"))
     assert json.loads(answer[answer.index("{") :])["id"].startswith("job_"), answer
+    answer_a_batch(clone)
     job_id = clone.ask("/jobs", {"prompt": "Hello?", "model": SLOW})["id"]
     until(lambda: clone.ask(f"/jobs/{job_id}")["status"] == "processing", within_s=JOB_S)
     print(f"smoke: stopped in mid-job in {clone.stop(first):.1f} s", flush=True)

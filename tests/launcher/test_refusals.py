@@ -58,7 +58,11 @@ def test_a_redis_without_that_database(valkey_server: Valkey) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("TANDEM_PORT", SECRET), ("REDIS_URL", "unix:///run/v.sock"), ("TANDEM_API_KEYS", SECRET)]
+    ("name", "value"),
+    [
+        *[("TANDEM_PORT", SECRET), ("REDIS_URL", "unix:///run/v.sock"), ("TANDEM_API_KEYS", SECRET)],
+        ("WEB_CONCURRENCY", SECRET),
+    ],
 )
 def test_a_variable_that_cannot_be_used(tmp_path: Path, name: str, value: str) -> None:
     """More of them in tests/test_settings.py."""

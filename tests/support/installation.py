@@ -15,5 +15,7 @@ def given(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
     forget_caches()
 
 
-def gpu_worker(state: str = "ready", model: str = "tiny-chat", ready_in_s: float = 0.0) -> None:
-    fleet.default().hello(Worker(name="gpu0", queues="gpu", state=state, model=model, ready_in_s=ready_in_s))
+def gpu_worker(
+    state: str = "ready", model: str = "tiny-chat", ready_in_s: float = 0.0, *, queue: str = "gpu", name: str = "gpu0"
+) -> None:
+    fleet.default().hello(Worker(name=name, queues=queue, state=state, model=model, ready_in_s=ready_in_s))

@@ -52,4 +52,6 @@ def test_a_single_job_overtakes_the_items_that_wait_in_the_engine(service: Servi
     waited = sum(int(str(first)) < began and int(str(last)) > ended for first, last in times.values())
     print(f"{waited} of {ITEMS} items came into the engine before the job and ended behind it")
     assert waited >= ITEMS / 4
-    assert {record["status"] for record in records(redis, [single, *ids])} == {"completed"}
+    # The tiny model says anything at this temperature: now and then it begins to think, and runs out of tokens there.
+    ends = {record.get("error_code") or record["status"] for record in records(redis, [single, *ids])}
+    assert ends <= {"completed", "reasoning_exhausted"}

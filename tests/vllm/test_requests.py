@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.vllm import real
@@ -43,7 +44,7 @@ def served(data: Path, model: str, *args: str) -> Iterator[Service]:
 
 def is_ready(service: Service) -> bool:
     workers = service.http.get(f"{service.url}/readyz", timeout=10).json()["workers"]
-    return [one["state"] for one in workers] == ["ready"]
+    return [one["state"] for one in workers] == ["ready"] * len(service.workers)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,23 @@ def test_parts_and_system_messages_are_understood(chats: Service) -> None:
 def test_stop_ends_the_answer(chats: Service) -> None:
     result = ask(chats, prompt="Count to ten.", stop=[" four"], use_reasoning=False)["result"]
     assert result["content"] == "one two three"
+
+
+def test_a_further_model_is_served_beside(chats: Service) -> None:
+    own = {"TANDEM_MODEL": str(real.MODEL.with_name("tiny-embed")), "TANDEM_VLLM_ARGS": "",
+           "TANDEM_DATA": str(chats.data / "further")}  # fmt: skip
+    chats.add_worker("gpu.tiny-embed", **own)
+    until(lambda: is_ready(chats), within_s=real.START_S, what="the other worker's engine being ready")
+    texts = {"kind": "embedding", "model": "tiny-embed", "input": ["one"]}
+    chat = {"prompt": "What is the capital of France?", "use_reasoning": False}
+    job = ask(chats, **texts)
+    assert (job["status"], job["attempts"][0]["queue"]) == ("completed", "gpu.tiny-embed")
+    job = ask(chats, **chat)
+    assert (job["result"]["content"], job["attempts"][0]["queue"]) == ("The capital of France is Paris.", "gpu")
+    lines = [{"custom_id": str(n), "cache": "off", **(texts if n % 2 else chat)} for n in range(8)]
+    batch_id = batch.submit(chats, lines, defaults={"mode": "gpu"})
+    batch.completed(chats, batch_id, within_s=60, every_s=0.1)
+    assert batch.get(chats, batch_id)["queues"] == {"gpu": 4, "gpu.tiny-embed": 4}
 
 
 def test_texts_become_vectors(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "cut off before the end": (b'{"items": [%s]' % LINE, JSON, 400, ""),
     "something behind it": (b'{"items": [%s]} {}' % LINE, JSON, 400, ""),
     "items twice": (b'{"items": [%s], "items": [%s]}' % (LINE, LINE), JSON, 422, "items"),
+    "items twice, none at first": (b'{"items": [], "items": [%s]}' % LINE, JSON, 422, "items"),
     "an option twice": (b'{"on_invalid": "skip", "on_invalid": "skip", "items": []}', JSON, 422, "on_invalid"),
     "a nested bomb": (b'{"items": [' + b"[" * 100_000, JSON, 400, ""),
     "objects in objects": (b'{"items": [' + b'{"a":' * 100_000, JSON, 413, ""),
@@ -61,6 +62,18 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
                                "on_item_failure"),
     "a default of the batch's": (b'{"items": [%s], "defaults": {"expires_in_s": 1}}' % LINE, JSON, 422,
                                  "defaults.expires_in_s"),
+    "a default that no item has": (b'{"items": [%s], "defaults": {"modl": "m"}}' % LINE, JSON, 422, "defaults.modl"),
+    "a default that cannot be": (b'{"items": [%s], "defaults": {"mode": "gpuu"}}' % LINE, JSON, 422, "defaults.mode"),
+    "a default out of range": (b'{"items": [%s], "defaults": {"max_tokens": 0}}' % LINE, JSON, 422,
+                               "defaults.max_tokens"),
+    "a message that cannot be as a default": (b'{"items": [%s], "defaults": {"messages": [{"role": "x"}]}}' % LINE,
+                                              JSON, 422, "defaults.messages.0.role"),
+    "results of the gpu for a hosted provider": (
+        b'{"items": [%s], "defaults": {"mode": "gpu"}, "on_complete": {"prompt": "x", "mode": "api"}}' % LINE,
+        JSON, 422, "on_complete.mode"),
+    "the same by the batch's mode": (
+        b'{"items": [%s], "mode": "gpu", "on_complete": {"prompt": "x", "mode": "api"}}' % LINE,
+        JSON, 422, "on_complete.mode"),
     "half a character in a default": (b'{"items": [%s], "defaults": {"model": "\\ud800"}}' % LINE, JSON, 422,
                                       "defaults.model"),
     "half a character in a default's name": (b'{"items": [%s], "defaults": {"\\ud800": 1}}' % LINE, JSON, 422,
@@ -74,10 +87,13 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "JSON in another charset": (b'{"items": [%s]}' % LINE, JSON + "; charset=latin-1", 415, ""),
     "lines in another charset": (LINE, LINES + "; charset=latin-1", 415, ""),
     "JSON in UTF-16": (json.dumps({"items": [ITEM]}).encode("utf-16"), JSON, 400, ""),
-    "a key that is no text": (b'{1: 2}', JSON, 422, "1"),
+    "a key that is no text": (b'{1: 2}', JSON, 400, ""),
+    "a key that is a list": (b'{["items"]: []}', JSON, 400, ""),
     "a comma too many": (b'{"items": [%s,]}' % LINE, JSON, 400, ""),
     "a comma too few": (b'{"items": [%s %s]}' % (LINE, LINE), JSON, 400, ""),
     "brackets that do not match": (b'{"items": [%s}]' % LINE, JSON, 400, ""),
+    "a bracket of another kind in an item": (b'{"items": [{"custom_id": "a", "prompt": "x"]]}', JSON, 400, ""),
+    "brackets that cross": (b'{"items": [{"custom_id": "a", "tools": [{]}}]}', JSON, 400, ""),
     "an option that is no JSON": (b'{"on_invalid": skip, "items": []}', JSON, 400, ""),
     "too many items": (LINE + b"\n" + (LINE + b"\n") * 50, LINES, 413, "items"),
     "too many bytes": (b'{"custom_id": "%s"}\n' % (b"a" * 9_000) * 40, LINES, 413, "items"),
@@ -115,6 +131,13 @@ def test_a_mode_that_is_said_twice_leaves_nothing(client: FlaskClient, valkey: V
     answer = client.post("/batches?mode=gpu&mode=api", data=LINE, content_type=LINES)
     assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["mode"])
     assert kept(valkey) == []
+
+
+def test_defaults_need_not_be_a_whole_job(client: FlaskClient) -> None:
+    given = {"model": "sandbox/echo", "max_tokens": 5, "kind": "chat", "tool_choice": "auto", "metadata": {"a": "b"}}
+    for defaults in (given, {}, {"prompt": "x"}, {"input_type": "query"}):
+        body = {"items": [ITEM], "defaults": defaults, "on_complete": {"prompt": "x", "mode": "auto"}}
+        assert client.post("/batches", json=body).status_code == 202, defaults
 
 
 def test_the_same_mode_may_stand_in_both_places(client: FlaskClient) -> None:

@@ -1,4 +1,4 @@
-"""`/chat`: the shapes of the founding service."""
+"""`/chat`: the shapes of the earlier interface."""
 
 from __future__ import annotations
 

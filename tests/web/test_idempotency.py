@@ -89,3 +89,14 @@ def test_owners_do_not_share_keys(make_client: MakeClient) -> None:
 def test_a_key_that_is_none_is_refused(client: FlaskClient, key: str) -> None:
     answer = post(client, key)
     assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["idempotency_key"])
+
+
+def test_jobs_and_batches_do_not_share_keys(client: FlaskClient) -> None:
+    def batch(key: str) -> str:
+        body = {"items": [{"custom_id": "a", "prompt": "hi"}]}
+        return str(client.post("/batches", json=body, headers={"Idempotency-Key": key}).get_json()["id"])
+
+    first = {key: (post(client, key).get_json()["id"], batch(key)) for key in ("k", "batch k", "job k")}
+    again = {key: (post(client, key).get_json()["id"], batch(key)) for key in ("batch k", "k", "job k")}
+    assert first == again
+    assert len({made for pair in first.values() for made in pair}) == 6

@@ -17,6 +17,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+#: Every bracket in it is one.
+NESTED = st.recursive(
+    st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner)
+)
 
 
 class Slow(io.BytesIO):
@@ -52,3 +56,12 @@ def test_what_ends_too_soon_is_refused(found: list[object], data: st.DataObject)
     cut = data.draw(st.integers(0, len(body) - 1))
     with pytest.raises(BadRequest):
         list(Pieces(io.BytesIO(body[:cut]), longest=10_000).values())
+
+
+@given(st.lists(NESTED, min_size=1, max_size=3), st.data())
+def test_a_bracket_of_another_kind_is_refused(found: list[object], data: st.DataObject) -> None:
+    body = json.dumps(found)
+    at = data.draw(st.sampled_from([at for at, one in enumerate(body) if one in "]}"]))
+    other = "]" if body[at] == "}" else "}"
+    with pytest.raises(BadRequest):
+        list(Pieces(io.BytesIO((body[:at] + other + body[at + 1 :]).encode()), longest=10_000).values())

@@ -27,7 +27,7 @@ def test_what_is_not_limited_is_listed_without_limits(make_client: MakeClient) -
     assert (sandbox["learned"], sandbox["held_until"], sandbox["waiting"]) == (None, None, 0)
 
 
-def test_the_defaults_of_providers_md(make_client: MakeClient) -> None:
+def test_the_default_limits_of_providers(make_client: MakeClient) -> None:
     nim, openrouter = limits(make_client, NVIDIA_API_KEY="nvapi-x", OPENROUTER_API_KEY="sk-or-x")
     assert nim["configured"] == {"requests": 30, "tokens": None, "requests_per_day": None, "concurrent": None}
     assert nim["guessed"]

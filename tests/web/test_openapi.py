@@ -7,18 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import schemathesis
+from flask import Flask
 from hypothesis import HealthCheck, Phase, assume, given, settings
+from marshmallow import Schema
 from openapi_spec_validator import validate
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 
 from tasks.intake import MOST_IMAGES
+from tasks.schemas.parts import URL
 from tasks.store import fleet
 from tasks.store.fleet import Worker
 from tests.images.pictures import data_url, plain
 from tests.support.valkey import Valkey
 from tests.web.conftest import MakeClient
 from web import openapi
+from web.schemas.batch_options import BatchOptionsSchema
+
+VERBS = {"get", "post", "delete"}
 
 
 def test_the_committed_document_is_the_applications_own(make_client: MakeClient) -> None:
@@ -37,6 +43,70 @@ def test_every_status_is_documented(make_client: MakeClient) -> None:
     assert set(post["responses"]) == {"200", "202", "400", "401", "404", "413", "415", "422", "503"}
 
 
+def test_every_query_field_that_is_read_is_in_the_document(make_client: MakeClient) -> None:
+    app = make_client().application
+    document = app.test_client().get("/openapi.json").get_json()
+    read = dict(_read_from_queries(app))
+    assert read["post", "/chat"] == {"mode"}
+    read["post", "/batches"] = set(BatchOptionsSchema().fields)
+    for path, item in document["paths"].items():
+        for verb in VERBS & item.keys():
+            named = {one["name"] for one in item[verb].get("parameters", ()) if one["in"] == "query"}
+            assert named == read.pop((verb, path), set()), (verb, path)
+    assert read == {}
+
+
+def _read_from_queries(app: Flask) -> Iterator[tuple[tuple[str, str], set[str]]]:
+    """By operation: the fields of the schemas that its view reads the query by."""
+    for rule in app.url_map.iter_rules():
+        view = getattr(app.view_functions[rule.endpoint], "view_class", None)
+        for verb in VERBS if view else ():
+            declared = getattr(getattr(view, verb, None), "_apidoc", {}).get("arguments", {}).get("parameters", ())
+            schemas = [one["schema"] for one in declared if one["in"] == "query" and "schema" in one]
+            read = [one for one in schemas if isinstance(one, Schema)]
+            fields = {field.data_key or name for one in read for name, field in one.fields.items()}
+            if fields:
+                yield (verb, re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule)), fields
+
+
+def test_headers_that_are_read_are_in_the_document(make_client: MakeClient) -> None:
+    paths = make_client().get("/openapi.json").get_json()["paths"]
+    read = {
+        ("/jobs", "post"): {"Prefer", "Idempotency-Key"},
+        ("/jobs/{job_id}", "get"): {"Prefer"},
+        **{(path, "post"): {"Idempotency-Key"} for path in ("/batches", "/chat", "/v1/batches")},
+    }
+    for path, item in paths.items():
+        for verb in VERBS & item.keys():
+            named = {one["name"] for one in item[verb].get("parameters", ()) if one["in"] == "header"}
+            assert named == read.get((path, verb), set()), (verb, path)
+
+
+def test_every_answer_with_a_body_has_its_type(make_client: MakeClient) -> None:
+    document = make_client().get("/openapi.json").get_json()
+    for path, operation in _operations(document):
+        for status, answer in operation["responses"].items():
+            assert ("content" in answer) is (status != "204"), (path, status)
+    paths = document["paths"]
+    for what in ("results", "errors"):
+        assert list(paths[f"/batches/{{batch_id}}/{what}"]["get"]["responses"]["200"]["content"]) == [
+            "application/x-ndjson"
+        ]
+    content = paths["/v1/files/{file_id}/content"]["get"]["responses"]["200"]["content"]
+    assert list(content) == ["application/octet-stream"]
+
+
+def test_what_is_422_elsewhere_is_400_under_v1(make_client: MakeClient) -> None:
+    for path, operation in _operations(make_client().get("/openapi.json").get_json()):
+        assert not (path.startswith("/v1/") and "422" in operation["responses"]), path
+
+
+def test_the_pattern_of_an_images_url_is_the_one_that_judges(make_client: MakeClient) -> None:
+    schemas = make_client().get("/openapi.json").get_json()["components"]["schemas"]
+    pattern = schemas["ImageUrl"]["properties"]["url"]["pattern"]
+    assert (pattern, "\0" in pattern, pattern.count("$")) == (URL, False, 1)
+
+
 def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -> None:
     open_, closed = (make_client(TANDEM_API_KEYS=keys).get("/openapi.json").get_json() for keys in ("", "ann:one"))
     assert [path for path, operation in _operations(open_) if "security" in operation] == []
@@ -46,8 +116,7 @@ def test_a_key_is_asked_for_only_where_there_are_keys(make_client: MakeClient) -
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    verbs = {"get", "post", "delete"}
-    return [(path, item[verb]) for path, item in document["paths"].items() for verb in verbs & item.keys()]
+    return [(path, item[verb]) for path, item in document["paths"].items() for verb in VERBS & item.keys()]
 
 
 def test_the_page_loads_nothing_from_elsewhere(make_client: MakeClient) -> None:
@@ -111,6 +180,14 @@ def _ask_for_few_tokens(body: Any) -> None:
         body["max_tokens"] = min(body["max_tokens"], 1000)
 
 
+def _agree_on_the_mode(body: Any) -> None:
+    """No schema can say that a batch and its defaults must not differ, nor what goes with `gpu`."""
+    if isinstance(body, dict) and isinstance(body.get("defaults"), dict):
+        body["defaults"].pop("mode", None)
+    if isinstance(body, dict) and isinstance(body.get("on_complete"), dict):
+        body["on_complete"].pop("mode", None)
+
+
 def _examine(operation: Any, mode: GenerationMode, valkey: Valkey) -> None:
     def check(case: schemathesis.Case[Any]) -> None:
         # A key used before with another payload is rightly refused, and so are two keys at once: no schema can say so.
@@ -120,8 +197,11 @@ def _examine(operation: Any, mode: GenerationMode, valkey: Valkey) -> None:
             case.headers.pop("Idempotency-Key", None)
             _show_real_images(case.body)
             _ask_for_few_tokens(case.body)
+            _agree_on_the_mode(case.body)
             # What is in a line, or in a file of a form, no schema can say; what is uploaded may be anything.
             assume(case.media_type in (None, "application/json") or operation.path == "/v1/files")
+            if (operation.method.upper(), operation.path) == ("POST", "/batches"):
+                case.query.clear()  # the options of lines, and no schema can say that they go with nothing else
         # Without somebody on the gpu queue mode=gpu is 503.
         fleet.default().hello(Worker(name="g1", queues="gpu", state="ready"))
         case.call_and_validate(headers={"Authorization": "Bearer one"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -193,3 +194,26 @@ def test_an_unknown_page_is_a_problem_document(client: FlaskClient) -> None:
     assert_problem(answer.get_json(), 404)
     assert client.head("/nowhere").status_code == 404
     assert client.options("/jobs").headers["Allow"]
+
+
+#: For probes, which may add what they like, and to be read.
+OPEN = ("/healthz", "/readyz")
+
+
+def test_a_query_that_nobody_reads_is_refused_everywhere(make_client: MakeClient) -> None:
+    client = make_client(TANDEM_API_KEYS="ann:one")
+    key = {"Authorization": "Bearer one"}
+    paths = client.get("/openapi.json").get_json()["paths"]
+    asked = [(verb, path) for path, item in paths.items() for verb in ("get", "post", "delete") if verb in item]
+    for verb, path in asked:
+        if path in OPEN:
+            continue
+        url = re.sub(r"\{\w+\}", "x", path)
+        body = {"prompt": "hi"} if verb == "post" and path != "/v1/files" else None
+        answer = client.open(f"{url}?foo=1", method=verb.upper(), headers=key, json=body)
+        told = answer.get_json()
+        if path.startswith("/v1/"):
+            assert (answer.status_code, told["error"]["param"]) == (400, "foo"), (verb, path)
+        else:
+            assert (answer.status_code, list(told["errors"])) == (422, ["foo"]), (verb, path)
+        assert client.open(f"{url}?foo=1", method=verb.upper(), json=body).status_code == 401, (verb, path)

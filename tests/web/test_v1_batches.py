@@ -109,3 +109,17 @@ def test_a_batch_of_our_own_form_is_not_there(client: FlaskClient) -> None:
         "object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False,
     }  # fmt: skip
     assert client.get("/v1/nothing").get_json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("file_id", ["file-none", "", "x" * 100, "file-0000000000000-00000000000000000000000000000000"])
+def test_a_file_that_is_not_there_is_told_by_the_field_that_names_it(client: FlaskClient, file_id: str) -> None:
+    answer = create(client, file_id)
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (404 if file_id else 400, "input_file_id")
+
+
+def test_somebody_elses_file_is_not_there(make_client: MakeClient) -> None:
+    client = make_client(TANDEM_API_KEYS="ann:one,bob:two")
+    theirs = upload(client, LINE).get_json()["id"]  # ann's
+    body = {"input_file_id": theirs, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    answer = client.post("/v1/batches", json=body, headers={"Authorization": "Bearer two"})
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (404, "input_file_id")

@@ -21,6 +21,9 @@ from web.schemas.page import Page
 blp = Blueprint("batch items", __name__, url_prefix="/batches", description="The items of a batch")
 
 NDJSON = "application/x-ndjson"
+RESULTS = "One completed item a line, in the order in which they were"
+ERRORS = "One item a line that is not valid or did not complete"
+LINES = {"type": "string", "description": "A JSON object a line."}
 INCOMPLETE = "Tandem-Incomplete"
 
 
@@ -53,9 +56,7 @@ class Results(MethodView):
 
     decorators = [without_query, auth.login_required]
 
-    @blp.response(
-        200, description="One completed item a line, in the order in which they were", headers=described(INCOMPLETE)
-    )
+    @blp.response(200, LINES, content_type=NDJSON, description=RESULTS, headers=described(INCOMPLETE))
     @blp.refuses(401, 404, 422, 503)
     def get(self, batch_id: str) -> Response:
         """Read the results"""
@@ -68,9 +69,7 @@ class Errors(MethodView):
 
     decorators = [without_query, auth.login_required]
 
-    @blp.response(
-        200, description="One item a line that is not valid or did not complete", headers=described(INCOMPLETE)
-    )
+    @blp.response(200, LINES, content_type=NDJSON, description=ERRORS, headers=described(INCOMPLETE))
     @blp.refuses(401, 404, 422, 503)
     def get(self, batch_id: str) -> Response:
         """Read the errors"""

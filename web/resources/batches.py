@@ -17,6 +17,7 @@ from tasks.domain.errors import InvalidRequest
 from tasks.schemas.errors import by_field
 from web import batch_body, idempotency
 from web.auth import auth, owner
+from web.batch_body import TEXTS
 from web.blueprint import Blueprint, described
 from web.body import without_query
 from web.idempotency import REPLAYED
@@ -31,11 +32,15 @@ blp = Blueprint("batches", __name__, url_prefix="/batches", description="Batches
 _options = BatchOptionsSchema()
 
 LINES = {"type": "string", "description": "A JSON object a line: a job, with a custom_id. Options go into the query."}
-FORM = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {"file": {"type": "string", "format": "binary", "description": "Such lines; options are fields."}},
-}
+FILE = {"type": "string", "format": "binary", "description": "Such lines; options are fields."}
+#: The options beside the items, as they are in a body of JSON.
+OPTIONS = {name: {"$ref": f"#/components/schemas/BatchSubmission/properties/{name}"} for name in _options.fields}
+FORM = {"type": "object", "required": ["file"], "properties": {"file": FILE, **OPTIONS}}
+QUERY = [
+    {"in": "query", "name": name, "description": "With application/x-ndjson only."}
+    | ({"schema": shape} if name in TEXTS else {"content": {"application/json": {"schema": shape}}})
+    for name, shape in OPTIONS.items()
+]
 BODY = {
     "required": True,
     "content": {
@@ -54,7 +59,7 @@ class Batches(MethodView):
 
     @blp.response(202, BatchSchema, description="Accepted", headers=described("Location", REPLAYED))
     @blp.refuses(400, 401, 413, 415, 422, 503)
-    @blp.doc(parameters=[idempotency.PARAMETER], requestBody=BODY)
+    @blp.doc(parameters=[idempotency.PARAMETER, *QUERY], requestBody=BODY)
     def post(self) -> tuple[Batch, int, dict[str, str]]:
         """Submit a batch
 
@@ -72,8 +77,10 @@ class Batches(MethodView):
                 raise InvalidRequest(" ".join(sentences), field=field) from error
             key = idempotency.key_of(request, options.idempotency_key)
             batch_id, replayed = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
-        headers = {"Location": f"/batches/{batch_id}"} | ({REPLAYED: "true"} if replayed else {})
-        return door.find(batch_id, owner()), 202, headers
+        headers = {"Location": f"/batches/{batch_id}"}
+        if replayed:
+            return door.find(batch_id, owner()), 202, headers | {REPLAYED: "true"}
+        return door.accepted(batch_id, owner(), options, total=upload.lines, lines=last_line), 202, headers
 
     @blp.arguments(BatchesSchema, location="query")
     @blp.response(200, BatchListSchema)

@@ -1,4 +1,4 @@
-"""`/chat`: the interface of the founding service, over the same jobs."""
+"""`/chat`: an earlier interface, kept for its clients, over the same jobs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from tasks.schemas.submission import Asked
 from web import idempotency
 from web.auth import auth, owner
 from web.blueprint import Blueprint, described
+from web.body import without_query
 from web.idempotency import REPLAYED
 from web.schemas.chat import EXAMPLE, ChatAcceptedSchema, ChatInfoSchema, ChatSchema, ChatStatusSchema, ModeSchema
 
-blp = Blueprint("chat", __name__, url_prefix="/chat", description="Chats, in the shape of the founding service")
+blp = Blueprint(
+    "chat", __name__, url_prefix="/chat", description="Chats, by an earlier interface that is kept for its clients"
+)
 
 
 @blp.route("")
@@ -45,10 +48,10 @@ class Chats(MethodView):
 class ChatStatus(MethodView):
     """One chat."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ChatStatusSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, job_id: str) -> Job:
         """Ask after a chat"""
         return dispatch.find(job_id, owner())
@@ -58,10 +61,10 @@ class ChatStatus(MethodView):
 class ChatInfo(MethodView):
     """The modes."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ChatInfoSchema)
-    @blp.refuses(401, 503)
+    @blp.refuses(401, 422, 503)
     def get(self) -> dict[str, Any]:
         """Which modes are there, and what is left of the limits?
 

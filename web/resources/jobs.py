@@ -14,6 +14,7 @@ from tasks.schemas.submission import EXAMPLE, Asked, SubmissionSchema
 from web import idempotency, prefer
 from web.auth import auth, owner
 from web.blueprint import PREFER, Blueprint, described
+from web.body import without_query
 from web.idempotency import REPLAYED
 from web.prefer import APPLIED
 from web.schemas.job import JobListSchema, JobSchema
@@ -50,7 +51,7 @@ class Jobs(MethodView):
         key = idempotency.key_of(request, asked.idempotency_key)
         default_s = settings.get().expires_in_s
         job, replayed = dispatch.submit(asked.submission(owner=owner(), key=key, default_expires_in_s=default_s))
-        job, applied = prefer.wait(job, prefer.wait_s(request.headers))
+        job, applied = prefer.wait_for_accepted(job, prefer.wait_s(request.headers))
         headers = {"Location": f"/jobs/{job.id}"} | applied | ask_again(job)
         if replayed:
             headers[REPLAYED] = "true"
@@ -69,10 +70,10 @@ class Jobs(MethodView):
 class JobById(MethodView):
     """One job."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, JobSchema, headers=described("Retry-After", APPLIED))
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     @blp.doc(parameters=[PREFER])
     def get(self, job_id: str) -> Answer:
         """Ask after a job"""
@@ -81,7 +82,7 @@ class JobById(MethodView):
         return job, 200, applied | ask_again(job)
 
     @blp.response(204)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def delete(self, job_id: str) -> Response:
         """Erase a job
 
@@ -95,10 +96,10 @@ class JobById(MethodView):
 class Cancellation(MethodView):
     """The end of a job before its time."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, JobSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def post(self, job_id: str) -> Job:
         """Cancel a job
 

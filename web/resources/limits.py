@@ -9,6 +9,7 @@ from tasks.domain.circuit import Circuit
 from tasks.limits import Limit
 from web.auth import auth
 from web.blueprint import Blueprint
+from web.body import without_query
 from web.schemas.limits import LimitsSchema
 
 blp = Blueprint("limits", __name__, url_prefix="/limits", description="What hosted providers let us ask")
@@ -18,10 +19,10 @@ blp = Blueprint("limits", __name__, url_prefix="/limits", description="What host
 class Limits(MethodView):
     """The limits of all providers."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, LimitsSchema)
-    @blp.refuses(401, 503)
+    @blp.refuses(401, 422, 503)
     def get(self) -> dict[str, list[Limit] | list[Circuit]]:
         """What is left of the providers' limits
 

@@ -8,6 +8,7 @@ from tasks import models
 from tasks.domain.known_model import KnownModel
 from web.auth import auth
 from web.blueprint import Blueprint
+from web.body import without_query
 from web.schemas.model import ModelListSchema, ModelSchema
 
 blp = Blueprint("models", __name__, url_prefix="/models", description="Models: what they can do, and who answers")
@@ -26,10 +27,10 @@ ID = {
 class Models(MethodView):
     """All models."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ModelListSchema)
-    @blp.refuses(401, 503)
+    @blp.refuses(401, 422, 503)
     def get(self) -> list[KnownModel]:
         """List models
 
@@ -43,10 +44,10 @@ class Models(MethodView):
 class ModelById(MethodView):
     """One model."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, ModelSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(401, 404, 422, 503)
     def get(self, model_id: str) -> KnownModel:
         """Ask after a model"""
         return models.find(model_id)

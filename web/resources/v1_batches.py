@@ -59,7 +59,9 @@ class Batches(MethodView):
         with Upload(owner(), field="input_file_id") as upload:
             last_line = _feed(upload, options)
             batch_id, replayed = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
-        return _told(door.find(batch_id, owner())), 200, {idempotency.REPLAYED: "true"} if replayed else {}
+        if replayed:
+            return _told(door.find(batch_id, owner())), 200, {idempotency.REPLAYED: "true"}
+        return _told(door.accepted(batch_id, owner(), options, total=upload.lines, lines=last_line)), 200, {}
 
     @blp.arguments(V1BatchesSchema, location="query")
     @blp.response(200, V1BatchListSchema)

@@ -20,6 +20,7 @@ from tasks.schemas.fields import is_clean
 from web import form
 from web.auth import auth, owner
 from web.blueprint import OpenAIBlueprint
+from web.body import without_query
 from web.schemas.page import Page
 from web.schemas.v1_file import (
     LONGEST_TTL_S,
@@ -38,7 +39,8 @@ _upload = UploadSchema()
 #: What a form has around its file.
 AROUND_BYTES = 1_000_000
 LONGEST_FILENAME = 255
-FORM = "multipart/form-data"
+FORM, RAW = "multipart/form-data", "application/octet-stream"
+BYTES = {"type": "string", "format": "binary"}
 BODY = {
     "required": True,
     "content": {
@@ -47,7 +49,7 @@ BODY = {
                 "type": "object",
                 "required": ["file", "purpose"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary"},
+                    "file": BYTES,
                     "purpose": {"type": "string", "enum": [Purpose.BATCH.value]},
                     "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                     "expires_after[seconds]": {
@@ -72,6 +74,7 @@ class Files(MethodView):
     @blp.response(200, FileSchema)
     @blp.refuses(400, 401, 413, 415, 503)
     @blp.doc(requestBody=BODY)
+    @without_query
     def post(self) -> File:
         """Upload a file
 
@@ -108,16 +111,16 @@ def _name(given: str) -> str:
 class FileById(MethodView):
     """One file."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
     @blp.response(200, FileSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def get(self, file_id: str) -> File:
         """Ask after a file"""
         return files.find(file_id, owner())
 
     @blp.response(200, FileDeletedSchema)
-    @blp.refuses(401, 404, 503)
+    @blp.refuses(400, 401, 404, 503)
     def delete(self, file_id: str) -> dict[str, Any]:
         """Delete a file
 
@@ -131,10 +134,10 @@ class FileById(MethodView):
 class Content(MethodView):
     """The bytes of a file."""
 
-    decorators = [auth.login_required]
+    decorators = [without_query, auth.login_required]
 
-    @blp.response(200, description="The bytes", content_type="application/octet-stream")
-    @blp.refuses(401, 404, 503)
+    @blp.response(200, BYTES, content_type=RAW, description="The bytes")
+    @blp.refuses(400, 401, 404, 503)
     def get(self, file_id: str) -> Response:
         """Download a file"""
         file = files.find(file_id, owner())
@@ -142,4 +145,4 @@ class Content(MethodView):
             "Content-Length": str(file.size_bytes),
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
         }
-        return Response(pieces(files.open_(file)), headers=headers, content_type="application/octet-stream")
+        return Response(pieces(files.open_(file)), headers=headers, content_type=RAW)

@@ -35,7 +35,7 @@ class BatchOptionsSchema(Schema):
     defaults = fields.Dict(
         metadata={
             "description": "Fields of a job that items leave out.",
-            "propertyNames": {"not": {"enum": [*NO_DEFAULTS]}},
+            "allOf": [{"$ref": "#/components/schemas/Defaults"}],
         }
     )
     mode = fields.Enum(Mode, by_value=Text, metadata={"description": "The same as `mode` in defaults."})
@@ -79,9 +79,7 @@ class BatchOptionsSchema(Schema):
             if defaults.setdefault("mode", mode) != mode:
                 # Whichever counted, the other may have been meant to keep the prompts in the house.
                 raise ValidationError("Differs from mode in defaults.", "mode")
-        for name in NO_DEFAULTS:
-            if name in defaults:
-                raise ValidationError("Is not a default of items.", f"defaults.{name}")
+        _check_defaults(defaults)
         _check_last(loaded.get("on_complete"), defaults.get("mode"))
         return BatchOptions(
             defaults=defaults,
@@ -92,14 +90,38 @@ class BatchOptionsSchema(Schema):
         )
 
 
+def _check_defaults(said: dict[str, Any]) -> None:
+    """That each of them can be a job's, or every item that does not say it itself would be refused for it."""
+    for name in NO_DEFAULTS:
+        if name in said:
+            raise ValidationError("Is not a default of items.", f"defaults.{name}")
+    # Not `load`: whether they make a job together is for the items to say.
+    if wrong := _defaults.validate(said):
+        raise ValidationError({"defaults": wrong})
+
+
 def _check_last(said: dict[str, Any] | None, mode: Any) -> None:
     """That it will be a job once it is filled in, as far as can be told now."""
     if said is None:
         return
+    if (mode, said.get("mode")) == (Mode.GPU, Mode.API):
+        raise ValidationError("Items of mode=gpu must not be sent to a hosted provider.", "on_complete.mode")
     try:
         _job.load(said if mode is None else {"mode": mode, **said})
     except ValidationError as error:
         raise ValidationError({"on_complete": error.messages}) from error
+
+
+class DefaultsSchema(SubmissionSchema):
+    """Fields of a job that the items of a batch leave out."""
+
+    class Meta:
+        """The batch has a key and a deadline."""
+
+        exclude = ("idempotency_key", "expires_in_s")
+
+
+_defaults = DefaultsSchema()
 
 
 class LastJobSchema(SubmissionSchema):

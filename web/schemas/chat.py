@@ -1,4 +1,4 @@
-"""What the founding service's `/chat` takes and gives: a thin face over jobs."""
+"""What `/chat`, an earlier interface that is kept for its clients, takes and gives: a thin face over jobs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ChatStatusSchema(Schema):
     error = fields.String()
 
     def dump(self, obj: Job, *, many: bool | None = None) -> Any:
-        """The job in the shape of the founding service."""
+        """The job as the earlier interface shows it."""
         head = {"job_id": obj.id, "status": obj.status.value, "created_at": rfc3339(obj.created_at)}
         if obj.status is Status.COMPLETED:
             return head | {"result": _result(obj)}

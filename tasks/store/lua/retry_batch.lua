@@ -1,13 +1,15 @@
 -- with batch
 -- Begin another round of a batch that is over: its step `retry` puts back what ended without an answer.
 --   KEYS  batch:{id}
---   ARGV  batch, step_keep_ms, queue, priority
+--   ARGV  batch, step_keep_ms, queue, priority, a word of this call's own
 --   returns {"gone"} | {"busy", status} it is not over | {"nothing"} all items have their answer
---           | {"begun", id, epoch, queue, priority}: the message of the step
+--           | {"begun", id, epoch, queue, priority}: the message of the step; none when this very call had begun it
 local batch, now = KEYS[1], now_ms()
-local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_in_ms", "error_code",
+local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_in_ms", "error_code", "round_asked",
   "used total_tokens", "round")
 if not b.status then return {"gone"} end
+-- The caller's first call was applied although its answer was lost; the step's message is found to be lost, too.
+if b.round_asked == ARGV[5] then return {"begun"} end
 if b.status ~= "completed" and b.status ~= "failed" and b.status ~= "cancelled" and b.status ~= "expired" then
   return {"busy", b.status}
 end
@@ -16,7 +18,7 @@ end
 if b.error_code == "invalid_items" or (b.error_code == "quarantined" and b.round == "1") then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
 redis.call("HSET", batch, "status", "validating", "expanded", 0, "expires_at", now + tonumber(b.expires_in_ms),
-  "tokens_before", b["used total_tokens"] or 0)
+  "round_asked", ARGV[5], "tokens_before", b["used total_tokens"] or 0)
 redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "cancelling_at", "last_job", "last_error",
   "stop_at", "paused", "cancel_wanted", "lapses_at")
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("PERSIST", batch .. kept) end

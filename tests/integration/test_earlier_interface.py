@@ -1,4 +1,4 @@
-"""Every example request of the documents that this project was founded on, changed in host and path alone."""
+"""Every example request in the documents of the earlier interface (docs/api.md), changed in host and path alone."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ COMPLETE = {
 
 @pytest.mark.parametrize("body", [MINIMAL, COMPLETE])
 @pytest.mark.parametrize("query", ["", "?mode=auto", "?mode=api"])
-def test_a_chat_of_the_founding_service_is_answered(service: Service, body: dict[str, Any], query: str) -> None:
+def test_a_chat_of_the_earlier_interface_is_answered(service: Service, body: dict[str, Any], query: str) -> None:
     # A key belongs to one payload, and the mode is part of it.
     asked = body | ({"idempotency_key": body["idempotency_key"] + query} if "idempotency_key" in body else {})
     accepted = service.http.post(f"{service.url}/chat{query}", json=asked, timeout=5)
