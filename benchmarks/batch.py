@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
+
+from celery.result import GroupResult
 
 from benchmarks.figure import Figure, alternate, spelled
 from benchmarks.house import Service, forget, house
 from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Supervised
+
+T = TypeVar("T")
 
 GOAL = 3.0
 ITEMS, SLOTS = 5000, 64
@@ -56,15 +61,17 @@ def _ours(service: Service) -> float:
         batch_id = batch.submit(service, items)
         batch.completed(service, batch_id, within_s=PATIENCE_S, every_s=LOOK_S)
 
-    return _timed(service, run)
+    rate, _ = _timed(service, run)
+    return rate
 
 
 def _chord(service: Service) -> float:
     from benchmarks import plain_batch
 
-    def run() -> None:
-        plain_batch.send_chord(f"{service.sandbox_root}/v1", PROMPTS, MODEL)
+    def run() -> GroupResult:
+        sent = plain_batch.send_chord(f"{service.sandbox_root}/v1", PROMPTS, MODEL)
         until(lambda: service.valkey.client.get(plain_batch.DONE), within_s=PATIENCE_S, every_s=LOOK_S)
+        return sent
 
     return _plain(service, run)
 
@@ -72,7 +79,7 @@ def _chord(service: Service) -> float:
 def _group(service: Service) -> float:
     from benchmarks import plain_batch
 
-    def run() -> None:
+    def run() -> GroupResult:
         before = service.valkey.client.dbsize()
         sent = plain_batch.send_group(f"{service.sandbox_root}/v1", PROMPTS, MODEL)
         until(
@@ -80,22 +87,24 @@ def _group(service: Service) -> float:
             within_s=PATIENCE_S,
             every_s=LOOK_S,
         )
-        sent.forget()
+        return sent
 
     return _plain(service, run)
 
 
-def _plain(service: Service, run: Callable[[], None]) -> float:
+def _plain(service: Service, run: Callable[[], GroupResult]) -> float:
     from benchmarks.plain_batch import celery
 
     os.environ["REDIS_URL"] = service.valkey.url
     celery.conf.update(broker_url=service.valkey.url, result_backend=service.valkey.url)
-    return _timed(service, run)
+    rate, sent = _timed(service, run)
+    sent.forget()
+    return rate
 
 
-def _timed(service: Service, run: Callable[[], None]) -> float:
-    """Items per second."""
+def _timed(service: Service, run: Callable[[], T]) -> tuple[float, T]:
+    """(items per second, what `run` returned)."""
     forget(service)
     began = time.monotonic()
-    run()
-    return ITEMS / (time.monotonic() - began)
+    result = run()
+    return ITEMS / (time.monotonic() - began), result

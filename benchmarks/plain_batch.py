@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import cast
 
 import requests
 from celery import Celery, chord, group
+from celery.result import GroupResult
 from redis import Redis
 from requests.adapters import HTTPAdapter
 
@@ -38,11 +39,11 @@ def body(results: list[str]) -> None:
     Redis.from_url(os.environ["REDIS_URL"]).set(DONE, len(results))
 
 
-def send_chord(url: str, prompts: list[str], model: str) -> None:
-    """One chord of a task per item."""
-    chord([call.s(url, prompt, model) for prompt in prompts])(body.s())
+def send_chord(url: str, prompts: list[str], model: str) -> GroupResult:
+    """One chord of a task per item; the results of these."""
+    return cast(GroupResult, chord([call.s(url, prompt, model) for prompt in prompts])(body.s()).parent)
 
 
-def send_group(url: str, prompts: list[str], model: str) -> Any:
+def send_group(url: str, prompts: list[str], model: str) -> GroupResult:
     """One group of them."""
-    return group([call.s(url, prompt, model) for prompt in prompts]).apply_async()
+    return cast(GroupResult, group([call.s(url, prompt, model) for prompt in prompts]).apply_async())
