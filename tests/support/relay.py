@@ -63,7 +63,10 @@ class Relay:
 
     def _answer(self, client: socket.socket, server: socket.socket, marked: threading.Event) -> None:
         while data := server.recv(CHUNK_BYTES):
-            if marked.is_set() and not data.startswith(b"-"):
+            is_marked = marked.is_set()
+            # Before the answer is out: behind it the next question may come, and be marked.
+            marked.clear()
+            if is_marked and not data.startswith(b"-"):
                 self._word = b""
                 if not self._is_lost:
                     client.sendall(data)
@@ -71,7 +74,6 @@ class Relay:
                 _close(*((client, server) if self._is_lost else self._open))
             else:
                 client.sendall(data)
-            marked.clear()
 
 
 def _until_closed(
