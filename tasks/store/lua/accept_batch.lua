@@ -10,11 +10,10 @@ for i = 10, #ARGV, 2 do
   if ARGV[i] == "chunks" then chunks = tonumber(ARGV[i + 1]) end
   if ARGV[i] == "total" then total = tonumber(ARGV[i + 1]) end
 end
-local function chunk_key(number) return KEYS[1] .. ":chunk:" .. number end
 if redis.call("EXISTS", KEYS[1]) == 1 then return {"accepted", id} end
 -- They lapse when an upload takes too long, and whoever gave up on this very request may have dropped them.
 for chunk = 0, chunks - 1 do
-  if redis.call("EXISTS", chunk_key(chunk)) == 0 then return {"lost"} end
+  if redis.call("EXISTS", chunk_key(id, chunk)) == 0 then return {"lost"} end
 end
 if idem ~= "" then
   local first = fields_of(idem, "job", "fingerprint")
@@ -29,7 +28,7 @@ local now = now_ms()
 redis.call("HSET", KEYS[1], "status", "validating", "created_at", now, "expires_at", now + tonumber(ARGV[4]),
   "expires_in_ms", ARGV[4], "invalid", 0, "settled", 0, "round", 1, unpack(ARGV, 10))
 -- Its lines wait for as long as it does: there may be nobody to read them for hours.
-for chunk = 0, chunks - 1 do redis.call("PERSIST", chunk_key(chunk)) end
+for chunk = 0, chunks - 1 do redis.call("PERSIST", chunk_key(id, chunk)) end
 redis.call("INCRBY", "tandem:unread", total)
 redis.call("ZADD", KEYS[3], now_us(), id)
 -- One that has been run again is there for longer than any other.

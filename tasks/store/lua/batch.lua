@@ -14,6 +14,8 @@ local function forget_queued(batch)
   end
 end
 
+local function chunk_key(batch, number) return batch_key(batch) .. ":chunk:" .. number end
+
 -- Lines that are read, or never will be: the room that was kept for them is free. Returns how many there were.
 local function drop_chunk(key)
   local lines = redis.call("LLEN", key)

@@ -14,7 +14,7 @@ local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names", batch .. ":loads")
 -- Of one that is to be erased the rest is not read.
 for chunk = b.erase and tonumber(b.expanded or 0) or tonumber(b.chunks), b.chunks - 1 do
-  valid = valid - drop_chunk(batch .. ":chunk:" .. chunk)
+  valid = valid - drop_chunk(chunk_key(ARGV[1], chunk))
 end
 if ARGV[5] == "0" then
   -- Some had an answer, or were run for somebody who asked the same: nothing is kept of it.

@@ -10,7 +10,7 @@ local b = fields_of(batch, "status", "total", "invalid", "settled", "chunks")
 if b.status ~= "validating" then return 0 end
 local valid = b.total - b.invalid
 redis.call("DEL", batch .. ":names", batch .. ":loads")
-for chunk = 0, b.chunks - 1 do drop_chunk(batch .. ":chunk:" .. chunk) end
+for chunk = 0, b.chunks - 1 do drop_chunk(chunk_key(ARGV[1], chunk)) end
 redis.call("HINCRBY", batch, "cancelled", valid - tonumber(b.settled or 0))
 redis.call("HSET", batch, "status", "failed", "finished_at", now, "valid", valid, "settled", valid,
   "error_code", ARGV[2], "error_message", ARGV[3], "lapses_at", now + ARGV[4] * 1000)
