@@ -35,6 +35,8 @@ result_accept_content = ["json"]
 task_acks_late = False
 task_ignore_result = True
 result_backend_always_retry = True
+# One for all threads of a worker: else each slot that ever ran a shard keeps a pool of connections of its own.
+result_backend_thread_safe = True
 task_track_started = False
 
 # Priorities are decided at the pop: what sits prefetched in a worker can no longer be overtaken.

@@ -1,8 +1,12 @@
-"""Celery's result backend on Redis, which notes the parts of chords, made to give up quietly.
+"""Celery's result backend on Redis, which notes the parts of chords, made to give up quietly and to remember nothing.
 
 Celery notes that a part is done after the task has returned. Where that raised, the worker's slot was lost for ever:
 Redis away for ten seconds while shards ended, and the worker took nothing more. What the note is for, the batch's
 record tells as well (docs/decisions/0013).
+
+Whoever sends a chord is remembered by Celery as one that waits for the results of all its parts: an object and a
+subscribed channel for each, for ever, since nobody here asks for them. So nothing is remembered; `AsyncResult.get`
+would wait for ever.
 """
 
 from __future__ import annotations
@@ -22,6 +26,13 @@ PATIENCE_S, PAUSE_S = 15.0, 0.5
 
 class Backend(RedisBackend):
     """Redis' backend with that."""
+
+    def add_pending_result(self, result: Any, weak: bool = False, start_drainer: bool = True) -> Any:
+        """Nobody waits for a result here."""
+        return result
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """A task is about to be sent: nobody listens for its result."""
 
     def on_chord_part_return(
         self, request: Any, state: str, result: Any, propagate: bool | None = None, **kwargs: Any
