@@ -25,6 +25,7 @@ from tasks.domain.address import http_url, redis_url
 from tasks.domain.errors import TandemError
 from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.domain.keyring import Keyring
+from tasks.domain.local_access import LocalAccess, host_name
 from tasks.domain.quota import of_models
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = _env("LOG_FORMAT", "console")
 
     host: str = _env("TANDEM_HOST", "127.0.0.1")
+    hosts: str = _env("TANDEM_HOSTS", "")
     port: int = _env("TANDEM_PORT", 8000, ge=1, le=65535)
     web_concurrency: int = _env("WEB_CONCURRENCY", 2, ge=1)
     flower_port: int = _env("TANDEM_FLOWER_PORT", 5555, ge=1, le=65535)
@@ -155,6 +157,13 @@ class Settings(BaseSettings):
         Keyring.parse(keys.get_secret_value())
         return keys
 
+    @field_validator("hosts")
+    @classmethod
+    def _are_hosts(cls, names: str) -> str:
+        for name in words(names):
+            host_name(name)
+        return names
+
     @field_validator("vllm_args")
     @classmethod
     def _are_arguments(cls, arguments: str) -> str:
@@ -165,6 +174,11 @@ class Settings(BaseSettings):
     def keyring(self) -> Keyring:
         """Who may ask."""
         return Keyring.parse(self.api_keys.get_secret_value())
+
+    @property
+    def local_access(self) -> LocalAccess:
+        """Which requests are answered where no key is asked for."""
+        return LocalAccess.of(self.host, words(self.hosts))
 
     @field_validator("image_ports", "image_networks")
     @classmethod

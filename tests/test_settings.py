@@ -29,6 +29,8 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
     ("an unknown level", {"LOG_LEVEL": "loud"}, "'WARNING'"),
     ("an unknown format", {"LOG_FORMAT": "xml"}, "'console' or 'json'"),
     ("a key without owner", {"TANDEM_API_KEYS": f"ann:one,{SECRET}"}, "entry 2 is not owner:key"),
+    ("a host with a port", {"TANDEM_HOSTS": "app.internal,app.internal:80"}, "without scheme, port or path"),
+    ("a host with a scheme", {"TANDEM_HOSTS": "http://app.internal"}, "without scheme, port or path"),
     ("an open quote", {"TANDEM_VLLM_ARGS": "--quantization='awq"}, "No closing quotation"),
     ("a provider that is none", {"TANDEM_GUESSED_LIMITS": "nim,openai"}, "there is no provider openai"),
     ("no address", {"NVIDIA_BASE_URL": f"{SECRET}.example/v1"}, "http://"),
@@ -53,6 +55,7 @@ def test_what_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, changes
 GOOD = [
     ("REDIS_URL", "redis://localhost"),
     ("REDIS_URL", "redis://ann:p%23ss@[::1]:6379/15"),
+    ("TANDEM_HOSTS", "app.internal, 10.1.2.3,::1,[fe80::1]"),
     ("LOG_LEVEL", "warning"),
     ("TANDEM_EXPIRES_IN_S", "604800"),
     ("LOG_FORMAT", "JSON"),

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from tasks import logs, settings
-from web import errors, request_log
+from web import errors, local_access, request_log
 from web.api import describe
 from web.resources import batch_items, batches, chat, docs, health, jobs, limits, models, usage, v1_batches, v1_files
 
@@ -36,6 +36,7 @@ def create_app() -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = here.max_body_bytes
     app.extensions["keyring"] = here.keyring
     request_log.attach(app)
+    local_access.attach(app, here)
     errors.attach(app)
     app.register_blueprint(docs.blp)
     describe(app, BLUEPRINTS, secured=bool(here.keyring))

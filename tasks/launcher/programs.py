@@ -60,7 +60,8 @@ def gpu_worker(here: Settings) -> Program:
 
 def flower(here: Settings) -> Program:
     """Flower, for this machine only and for looking only: it has no login, and could otherwise run tasks."""
-    command = _celery("flower", f"--address={LOOPBACK}", f"--port={here.flower_port}", "--read_only=true")
+    command = [sys.executable, "-m", "tasks.flower", f"--address={LOOPBACK}", f"--port={here.flower_port}"]
+    command.append("--read_only=true")
     return Program(name="flower", command=command, group="front", priority=40, stop_s=WEB_S)
 
 

@@ -43,6 +43,16 @@ def test_flower_lets_nobody_do_anything(run: Launched) -> None:
     assert answer.status_code in (401, 403)
 
 
+def test_a_page_of_another_site_reaches_neither_the_web_nor_flower(run: Launched) -> None:
+    for url in (f"{run.url}/jobs", f"{run.flower_url}/api/workers", f"{run.flower_url}/static/css/flower.css"):
+        assert requests.get(url, headers={"Host": "evil.example:8000"}, timeout=5).status_code == 421
+    for url in (f"{run.url}/jobs", f"{run.flower_url}/api/worker/shutdown/x"):
+        answer = requests.post(url, headers={"Origin": "http://evil.example"}, json={"prompt": "hi"}, timeout=5)
+        assert answer.status_code == 403
+    shown = requests.get(run.flower_url.replace("127.0.0.1", "localhost"), timeout=5)
+    assert (shown.status_code, "/static/js/flower.js" in shown.text) == (200, True)
+
+
 def test_the_embedded_valkey_lets_no_stranger_in_and_drops_nothing(run: Launched) -> None:
     url = (run.data / "valkey" / "url").read_text().strip()
     with pytest.raises(AuthenticationError):

@@ -17,7 +17,7 @@ WHOLE = {
 
 
 def post(gunicorn: Gunicorn, kind: str, body: bytes, announced: int) -> bytes:
-    head = f"POST /batches HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {announced}\r\n\r\n"
+    head = f"POST /batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {announced}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", gunicorn.port), timeout=10) as there:
         there.sendall(head.encode() + body)
         there.shutdown(socket.SHUT_WR)

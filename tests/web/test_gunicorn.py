@@ -143,7 +143,7 @@ def test_a_stop_answers_those_who_wait(environment: dict[str, str], valkey: Valk
 
 def test_more_waiters_than_seats_leave_room_for_others(gunicorn: Gunicorn) -> None:
     job_id = requests.post(f"{gunicorn.url}/jobs", json={"prompt": "hi"}, timeout=5).json()["id"]
-    request = f"GET /jobs/{job_id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\n\r\n".encode()
+    request = f"GET /jobs/{job_id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=30\r\n\r\n".encode()
     sockets = [socket.create_connection(("127.0.0.1", gunicorn.port), timeout=30) for _ in range(140)]
     for one in sockets:
         one.sendall(request)

@@ -176,7 +176,8 @@ def test_an_upload_that_breaks_off_leaves_nothing(gunicorn: Gunicorn, environmen
     files = Path(environment["TANDEM_DATA"]) / "files"
     host, port = gunicorn.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as client:
-        head = f"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 5000000\r\n\r\n".encode()
+        said = f"Host: localhost\r\nContent-Type: {FORM}\r\nContent-Length: 5000000"
+        head = f"POST /v1/files HTTP/1.1\r\n{said}\r\n\r\n".encode()
         client.sendall(head + part("file", b"a" * 1_000_000, "a"))
         until(lambda: any((files / ".drafts").glob("*/content")), within_s=10)
     until(lambda: not any((files / ".drafts").glob("*")), within_s=10, what="the draft being gone")
