@@ -30,7 +30,8 @@ class InFlight:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, int], tuple[Held, Call]] = {}
+        #: By call: after a failover of Redis the same job may come twice with the same fence.
+        self._held: dict[Call, Held] = {}
         self._looking = 0
         self._singles = 0
         self._closed: str | None = None
@@ -64,9 +65,8 @@ class InFlight:
     @contextmanager
     def holding(self, claim: Held, call: Call) -> Iterator[None]:
         """Keep a job among those whose lease is pushed on, for as long as the block runs."""
-        lease = (claim.job_id, claim.fence)
         with self._lock:
-            self._held[lease] = (claim, call)
+            self._held[call] = claim
             closed = self._closed
         if closed is not None:
             call.cut(closed)
@@ -74,17 +74,17 @@ class InFlight:
             yield
         finally:
             with self._lock:
-                del self._held[lease]
+                del self._held[call]
 
     def leases(self) -> list[tuple[str, int]]:
         """(job id, fence) of all that is held."""
         with self._lock:
-            return list(self._held)
+            return list({(claim.job_id, claim.fence): None for claim in self._held.values()})
 
     def calls(self) -> list[tuple[Held, Call]]:
         """All that is held, at this moment."""
         with self._lock:
-            return list(self._held.values())
+            return [(claim, call) for call, claim in self._held.items()]
 
     def cut(self, job_id: str, why: str) -> None:
         """End the calls of one job, if any run here: one whose lease was lost may still be on its way out."""
@@ -94,11 +94,10 @@ class InFlight:
 
     def cut_lost(self, leases: Iterable[tuple[str, int]]) -> None:
         """End the calls whose job is not ours any more."""
-        for lease in leases:
-            with self._lock:
-                held = self._held.get(lease)
-            if held is not None:
-                held[1].cut(LOST)
+        lost = set(leases)
+        for claim, call in self.calls() if lost else ():
+            if (claim.job_id, claim.fence) in lost:
+                call.cut(LOST)
 
     def close(self, why: str) -> None:
         """End every call, those that come later too."""

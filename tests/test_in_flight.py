@@ -33,6 +33,17 @@ def test_a_lost_lease_cuts_only_the_call_with_that_fence() -> None:
     assert len(held) == 0
 
 
+def test_a_job_that_came_twice_with_one_fence_is_let_go_twice() -> None:
+    held = InFlight()
+    first, second = call(), call()
+    with held.holding(claim("job_a"), first):
+        with held.holding(claim("job_a"), second):
+            assert held.leases() == [("job_a", 1)]
+            held.cut_lost([("job_a", 1)])
+        assert len(held) == 1
+    assert (first.why_cut, second.why_cut, len(held)) == (LOST, LOST, 0)
+
+
 def test_overdue_calls_are_cut() -> None:
     held = InFlight()
     late, early = call(timeout_s=0), call()

@@ -97,7 +97,7 @@ class BatchWork:
 
     def rest(self, step: Step, *, delay_s: float = 0.0) -> bool:
         """Let the last step of a batch rest, until an item's end wakes it. False when it is wanted again at once."""
-        args = [step.job_id, step.fence, int(delay_s * 1000)]
+        args = [step.job_id, step.owner, int(delay_s * 1000)]
         return int(self._scripts.call("rest_batch", [keys.batch(step.batch_id), keys.job(step.job_id)], args)) != 2
 
     def set_last(self, batch_id: str, *, job_id: str = "", error: Mapping[str, str] | None = None) -> str:

@@ -30,7 +30,8 @@ class Taker:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A job in hand, for one attempt. `fence` must be shown at every write; `left_s` is its time until the deadline.
+    """A job in hand, for one attempt. `owner`, its `fence` and `worker`, must be shown at every write; `left_s` is its
+    time until the deadline.
 
     `places` is how many further places it may go to, `is_probe` that its call tries a circuit that is not closed.
     `scopes` are the quotas that count its call, which had room at `claimed_ms` by Redis' clock; `asked_at` is a moment
@@ -57,6 +58,12 @@ class Claim:
     scopes: tuple[str, ...] = ()
     claimed_ms: int = 0
     asked_at: float = 0.0
+    worker: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose the job is, as the scripts compare it with the record."""
+        return owner(self.fence, self.worker)
 
     @property
     def call_id(self) -> str:
@@ -64,7 +71,12 @@ class Claim:
         return f"{self.job_id}.{self.fence}"
 
 
-def claimed(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Claim:
+def owner(fence: int, worker: str) -> str:
+    """What is shown at every write. The number alone does not tell: after a failover of Redis two may have the same."""
+    return f"{fence} {worker}"
+
+
+def claimed(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float) -> Claim:
     """The claim that the script `claim` told of, in its order of values."""
     fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[:8])
     return Claim(
@@ -88,4 +100,5 @@ def claimed(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Claim:
         scopes=tuple(answer[12].split()),
         claimed_ms=int(answer[13]),
         asked_at=asked_at,
+        worker=worker,
     )

@@ -122,14 +122,15 @@ class Jobs:
         """
         asked_at = time.monotonic()
         answer = self.scripts.call("claim", [keys.job(job_id)], taker.args(job_id, epoch, self.ttl_s, self.policy))
-        return taken(job_id, answer, asked_at=asked_at)
+        return taken(job_id, answer, worker=taker.worker, asked_at=asked_at)
 
     def take_each(self, wanted: Sequence[tuple[str, int]], taker: Taker) -> list[Taken]:
         """The same for several jobs, (id, epoch) each, in one round trip."""
         asked_at = time.monotonic()
         calls = [([keys.job(i)], taker.args(i, epoch, self.ttl_s, self.policy)) for i, epoch in wanted]
         answers = self.scripts.call_each("claim", calls)
-        return [taken(i, answer, asked_at=asked_at) for (i, _), answer in zip(wanted, answers, strict=True)]
+        told = zip(wanted, answers, strict=True)
+        return [taken(i, answer, worker=taker.worker, asked_at=asked_at) for (i, _), answer in told]
 
     def book_further(self, claim: Claim, number: int) -> float:
         """Book room for the call's further request of this number: the seconds until it may be sent, and 0 for now.
@@ -161,7 +162,7 @@ class Jobs:
         more = json.dumps(attempt) if attempt else ""
         pairs = [part for pair in (fields or {}).items() for part in pair]
         word = self.breaker.word(claim, told)
-        args = [claim.job_id, claim.fence, status.value, self.ttl_s, outcome, reason, more, word, *pairs]
+        args = [claim.job_id, claim.owner, status.value, self.ttl_s, outcome, reason, more, word, *pairs]
         return bool(self._settling.call([keys.job(claim.job_id)], args))
 
     def put_back(
@@ -186,13 +187,13 @@ class Jobs:
         """
         wait = [int(delay_s * 1000), limit, int(hold_s * 1000)]
         counted = [int(charged), int(engine_lost), int(survived), self.ttl_s, self.breaker.word(claim, told)]
-        args = [claim.job_id, claim.fence, *wait, outcome, reason, *counted]
+        args = [claim.job_id, claim.owner, *wait, outcome, reason, *counted]
         answer = self.scripts.call("put_back", [keys.job(claim.job_id)], args)
         return messages(answer[1:]) if answer else None
 
     def charge_crash(self, claim: Claim, reason: str) -> list[Message] | None:
         """Charge a job with the death of the process that ran it alone: the messages to send, or None as above."""
-        args = [claim.job_id, claim.fence, CRASHES_TO_QUARANTINE, self.ttl_s, reason]
+        args = [claim.job_id, claim.owner, CRASHES_TO_QUARANTINE, self.ttl_s, reason]
         answer = self.scripts.call("charge_crash", [keys.job(claim.job_id)], args)
         return messages(answer[1:]) if answer else None
 

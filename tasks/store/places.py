@@ -50,6 +50,6 @@ def move(
     To be called only for a claim that has further places. Its tries begin anew. Raises Unavailable.
     """
     more = json.dumps(attempt) if attempt else ""
-    args = [claim.job_id, claim.fence, outcome, reason, more, int(survived), jobs.breaker.word(claim, told)]
+    args = [claim.job_id, claim.owner, outcome, reason, more, int(survived), jobs.breaker.word(claim, told)]
     answer = jobs.scripts.call("move", [keys.job(claim.job_id)], args)
     return messages(answer) if answer else None

@@ -13,6 +13,7 @@ from redis import Redis
 from tasks import settings
 from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.store import connection, keys
+from tasks.store.claim import owner
 from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts
 
@@ -29,7 +30,7 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A step in hand: `name` is expand, retry, shard or finish; `job_id` is its record's. `fence` is shown at every
+    """A step in hand: `name` is expand, retry, shard or finish; `job_id` is its record's. `owner` is shown at every
     write. `suspect`: a worker that died alone had it. `crashes`: so many processes that ran nothing else died of it.
     """
 
@@ -42,6 +43,12 @@ class Step:
     priority: int
     suspect: bool = False
     crashes: int = 0
+    worker: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose the step is, as the scripts compare it with the record."""
+        return owner(self.fence, self.worker)
 
 
 def is_step(record_id: str) -> bool:
@@ -78,6 +85,7 @@ class Steps:
             priority=int(answer[5]),
             suspect=answer[6] == "1",
             crashes=int(answer[7]),
+            worker=worker,
         )
 
     def done(self, step: Step) -> bool:
@@ -91,12 +99,12 @@ class Steps:
 
     def crashed(self, step: Step, reason: str) -> list[Message] | None:
         """Charge a step with the death of the process that ran it alone, and line it up again: as `again`."""
-        args = [step.job_id, step.fence, NO_LIMIT, self._ttl_s, reason]
+        args = [step.job_id, step.owner, NO_LIMIT, self._ttl_s, reason]
         answer = self._scripts.call("charge_crash", [keys.job(step.job_id)], args)
         return messages(answer[1:]) if answer else None
 
     def _leave(self, step: Step, delay_ms: int) -> list[str]:
-        args = [step.job_id, step.fence, self._ttl_s, delay_ms]
+        args = [step.job_id, step.owner, self._ttl_s, delay_ms]
         return [str(part) for part in self._scripts.call("leave_step", [keys.job(step.job_id)], args)]
 
     def resend(self, record_id: str, epoch: int) -> list[Message]:

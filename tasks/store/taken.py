@@ -18,8 +18,10 @@ class Taken:
     waiters: Waiters = field(default_factory=Waiters)
 
 
-def taken(job_id: str, answer: Sequence[Any], *, asked_at: float) -> Taken:
+def taken(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float) -> Taken:
     """What the script `claim` answered."""
     if answer[0] == "held":
         return Taken(waiters=let_go(answer[1:]))
-    return Taken(claim=claimed(job_id, answer[1:], asked_at=asked_at) if answer[0] == "claimed" else None)
+    if answer[0] == "claimed":
+        return Taken(claim=claimed(job_id, answer[1:], worker=worker, asked_at=asked_at))
+    return Taken()

@@ -17,6 +17,7 @@ from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
 from tests.store.elsewhere import ALL, API, LIMIT, MODEL_LIMIT, SERVINGS, Circuit, name
 from tests.store.model import Seen
+from tests.store.promotion import unheard_of
 from tests.store.workers import LEASE_S, NAMES
 
 #: Longer than any job's time.
@@ -72,6 +73,32 @@ class Attempts(Clients):
     @rule(place=PLACES, stale=st.booleans(), outcome=OUTCOME)
     def write_later(self, place: int, stale: bool, outcome: Any) -> None:
         self.write(self.some_claim(place, stale), outcome)
+
+    @any_message
+    @rule(place=PLACES, worker=WORKER)
+    def a_claim_is_forgotten(self, place: int, worker: str) -> None:
+        """A replica takes over that had not heard of it. Only the worker knows, and the next claim has its number."""
+        message = self.broker[place % len(self.broker)]
+        taker = Taker(worker=worker, lease_s=LEASE_S, servings=SERVINGS)
+        with unheard_of(self.redis):
+            claim = self.jobs.take(message.job_id, message.epoch, taker).claim
+        if claim is not None:
+            self.forgotten.append(claim)
+
+    @precondition(lambda self: bool(self.forgotten))
+    @rule(place=PLACES)
+    def write_under_a_forgotten_claim(self, place: int) -> None:
+        claim = self.forgotten[place % len(self.forgotten)]
+        seen = self.seen[claim.job_id]
+        if seen.holder == claim.fence and seen.workers[-1] == claim.worker:
+            return  # the same worker has claimed it again, and it is one job
+        told = Told.ANSWERED
+        assert not self.jobs.settle(claim, Status.COMPLETED, outcome="completed", told=told), "another's was ended"
+        assert self.jobs.put_back(claim, outcome="put_back", reason="test", told=told) is None
+        assert self.jobs.charge_crash(claim, "test") is None
+        assert places.move(self.jobs, claim, outcome="failed", reason="test", told=told) is None
+        lost = self.workers.hello(claim.worker, [claim])
+        assert lost == {(claim.job_id, claim.fence)}, "it keeps another's lease"
 
     @any_message
     @rule(place=PLACES)

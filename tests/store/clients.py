@@ -21,6 +21,7 @@ from tasks.domain.job import Cache
 from tasks.publish import list_of
 from tasks.store import keys, places
 from tasks.store.answers import Question
+from tasks.store.claim import Claim
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
 from tasks.store.learned import Learned
@@ -74,6 +75,8 @@ class Clients(RuleBasedStateMachine):
         self.seen: dict[str, Seen] = {}
         self.flights = Flights(self.redis, self.seen)
         self.broker: list[Message] = []
+        #: Claims that a replica had not heard of when it took over.
+        self.forgotten: list[Claim] = []
         self.learned = Learned(self.redis, ttl_s=600)
         #: By a clock that stands still unless a rule moves it.
         self.clock_s = self.held_until_s = 0.0

@@ -91,10 +91,10 @@ class House:
             self.compose()
         return [one.job_id for one in self.work.begin(BATCH, accept=accept, stop_after=stop_after)]
 
-    def claim(self, name: str) -> Step:
+    def claim(self, name: str, worker: str = "w") -> Step:
         step_id = steps.step_id(BATCH, name)
         epoch = int(str(self.redis.hget(keys.job(step_id), "epoch")))
-        step = self.steps.claim(step_id, epoch, worker="w", lease_s=LEASE_S)
+        step = self.steps.claim(step_id, epoch, worker=worker, lease_s=LEASE_S)
         assert step is not None
         return step
 

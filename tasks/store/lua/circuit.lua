@@ -20,13 +20,19 @@ local CIRCUIT_LINE = "circuit:"
 
 local function circuit_key(name) return "tandem:circuit:" .. name end
 
+-- Is the claim of this epoch good still, whoever has it?
+local function is_in_hand(key, epoch)
+  local j = fields_of(key, "status", "epoch")
+  return j.status == "processing" and j.epoch == epoch
+end
+
 -- How a circuit is: closed, open, probing (somebody tries) or free (somebody may).
 local function circuit_of(name, now)
   local c = fields_of(circuit_key(name), "until", "opens", "opened_at", "probe", "sent_at")
   c.state = "closed"
   if c["until"] then
     local id, fence = (c.probe or ""):match("^(.*)%.(%d+)$")
-    c.state = tonumber(c["until"]) > now and "open" or id and is_owned(job_key(id), fence) and "probing" or "free"
+    c.state = tonumber(c["until"]) > now and "open" or id and is_in_hand(job_key(id), fence) and "probing" or "free"
   end
   return c
 end

@@ -6,7 +6,7 @@
 --            a circuit closes, or its paused batch goes on) | following (until another job has the answer, see
 --            flights.lua) | shard (an item that its shard has not claimed yet, see batch.lua)
 --            of a pending step of a batch also: held (until somebody enqueues it: its batch is read, or paused)
---   epoch    rises on every claim and put-back: the tag of its message and the fence of every write
+--   epoch    rises on every claim and put-back: the tag of its message and, with `worker`, the fence of every write
 --   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
 -- Every unfinished job has one entry in tandem:due, its watcher; an item in phase `shard` has its shard's, and what is
 -- held has its batch's.
@@ -50,11 +50,15 @@ local function fields_of(key, ...)
   return found
 end
 
--- Is this (status, epoch) still what the caller saw?
+-- What a caller shows at every write, "epoch worker": is the job in its hand? The epoch alone does not tell: on a replica
+-- that took over before it had heard of a claim, the next claim has the same one (docs/decisions/0030).
 local function is_owned(key, fence)
-  local j = fields_of(key, "status", "epoch")
-  return j.status == "processing" and j.epoch == fence
+  local j = fields_of(key, "status", "epoch", "worker")
+  return j.status == "processing" and j.epoch .. " " .. (j.worker or "") == fence
 end
+
+-- The name of the call that is made under a fence.
+local function call_of(id, fence) return id .. "." .. fence:match("^%d+") end
 
 local function open_attempt(key, now, entry)
   local raw = redis.call("HGET", key, "attempts")

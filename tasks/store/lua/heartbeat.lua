@@ -2,8 +2,8 @@
 -- A worker says hello and pushes on the leases of all it holds, in one round trip.
 --   KEYS  workers, worker:{name}
 --   ARGV  worker, lease_ms, keep_ms (how long its word stays), number of its fields * 2, field, value, …,
---         then id, fence, id, fence, …
---   returns {id, fence, id, fence, …} of those that are no longer its own: their calls are to be cut
+--         then id, epoch, id, epoch, …
+--   returns {id, epoch, id, epoch, …} of those that are no longer its own: their calls are to be cut
 local now, lost = now_ms(), {}
 local stop = 4 + tonumber(ARGV[4])
 redis.call("ZADD", KEYS[1], now, ARGV[1])
@@ -20,7 +20,7 @@ for queue in me.queues:gmatch("[^,]+") do
 end
 redis.call("PEXPIRE", KEYS[2], ARGV[3])
 for i = stop + 1, #ARGV, 2 do
-  if is_owned(job_key(ARGV[i]), ARGV[i + 1]) then
+  if is_owned(job_key(ARGV[i]), ARGV[i + 1] .. " " .. ARGV[1]) then
     redis.call("ZADD", "tandem:due", now + tonumber(ARGV[2]), ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]

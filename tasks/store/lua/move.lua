@@ -9,7 +9,7 @@ local key, id = KEYS[1], ARGV[1]
 local places = places_of(key)
 if not is_owned(key, ARGV[2]) or #places < 2 then return {} end
 local now = now_ms()
-tell_circuit(ARGV[7], id .. "." .. ARGV[2], now)
+tell_circuit(ARGV[7], call_of(id, ARGV[2]), now)
 close_attempt(key, now, ARGV[3], ARGV[4], ARGV[5])
 if ARGV[6] == "1" then redis.call("HDEL", key, "suspect") end
 -- If all have retired the model, the claim there says so.

@@ -2,14 +2,14 @@
 -- with circuit
 -- Settle a job: write its result and its terminal state, if the caller still owns it.
 --   KEYS  job:{id}
---   ARGV  id, fence, status, ttl_s, outcome, reason, more about the attempt (JSON), told (what the call has shown of
+--   ARGV  id, fence (epoch and worker), status, ttl_s, outcome, reason, more about the attempt (JSON), told (what the call has shown of
 --         its circuit: circuit.lua), then field, value, …
 --   returns 1 settled, 0 not the owner any more (nothing was written)
 local key, id, status = KEYS[1], ARGV[1], ARGV[3]
-local j = fields_of(key, "status", "epoch", "owner", "batch", "question", "asked_of", "cache_for_s")
-if j.status ~= "processing" or j.epoch ~= ARGV[2] then return 0 end
+local j = fields_of(key, "owner", "batch", "question", "asked_of", "cache_for_s")
+if not is_owned(key, ARGV[2]) then return 0 end
 local now = now_ms()
-tell_circuit(ARGV[8], id .. "." .. ARGV[2], now)
+tell_circuit(ARGV[8], call_of(id, ARGV[2]), now)
 if #ARGV > 8 then redis.call("HSET", key, unpack(ARGV, 9)) end
 local last, asked_of = close_attempt(key, now, ARGV[5], ARGV[6], ARGV[7])
 if last and last.usage then
