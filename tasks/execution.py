@@ -17,6 +17,7 @@ from tasks.providers.base import Call
 from tasks.serving import LOCAL, Serving
 from tasks.store import jobs
 from tasks.store.claim import Claim, Taker
+from tasks.store.taken import Taken
 
 log = structlog.get_logger()
 
@@ -36,14 +37,23 @@ def run(job_id: str, epoch: int) -> None:
 
 
 def claim_items(items: Sequence[tuple[str, int]]) -> list[Claim]:
-    """Claim items of a batch, (job id, epoch) each; those that are not to be run now are left out.
+    """Claim items of a batch, (job id, epoch) each; those that are not to be run now, or cannot be, are left out.
 
-    Raises Unavailable.
+    Raises Unavailable when none could be asked for.
     """
     found = jobs.default().take_each(items, _taker(process.here(), may_isolate=False))
-    for one in found:
-        settlement.let_go(one.waiters)
-    return [one.claim for one in found if one.claim is not None]
+    claims = [claim for (job_id, _), one in zip(items, found, strict=True) if (claim := _item(job_id, one)) is not None]
+    if not claims and isinstance(found[0], Unavailable):
+        raise found[0]
+    return claims
+
+
+def _item(job_id: str, found: Taken | Exception) -> Claim | None:
+    if isinstance(found, Exception):
+        log.warning("execution.claim_failed", job_id=job_id, error=type(found).__name__)
+        return None
+    settlement.let_go(found.waiters)
+    return found.claim
 
 
 def run_item(claim: Claim) -> None:

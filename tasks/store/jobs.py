@@ -124,13 +124,13 @@ class Jobs:
         answer = self.scripts.call("claim", [keys.job(job_id)], taker.args(job_id, epoch, self.ttl_s, self.policy))
         return taken(job_id, answer, worker=taker.worker, asked_at=asked_at)
 
-    def take_each(self, wanted: Sequence[tuple[str, int]], taker: Taker) -> list[Taken]:
-        """The same for several jobs, (id, epoch) each, in one round trip."""
+    def take_each(self, wanted: Sequence[tuple[str, int]], taker: Taker) -> list[Taken | Exception]:
+        """The same for several jobs, (id, epoch) each, in one round trip; for one of which it failed, the error."""
         asked_at = time.monotonic()
         calls = [([keys.job(i)], taker.args(i, epoch, self.ttl_s, self.policy)) for i, epoch in wanted]
-        answers = self.scripts.call_each("claim", calls)
+        answers = self.scripts.answers("claim", calls)
         told = zip(wanted, answers, strict=True)
-        return [taken(i, answer, worker=taker.worker, asked_at=asked_at) for (i, _), answer in told]
+        return [_taken(i, answer, taker.worker, asked_at) for (i, _), answer in told]
 
     def book_further(self, claim: Claim, number: int) -> float:
         """Book room for the call's further request of this number: the seconds until it may be sent, and 0 for now.
@@ -200,6 +200,15 @@ class Jobs:
     def resend(self, job_id: str, epoch: int) -> list[Message]:
         """Line a job up again whose message was taken by somebody who will not run it."""
         return messages(self.scripts.call("resend", [keys.job(job_id)], [job_id, epoch]))
+
+
+def _taken(job_id: str, answer: Any, worker: str, asked_at: float) -> Taken | Exception:
+    if isinstance(answer, Exception):
+        return answer
+    try:
+        return taken(job_id, answer, worker=worker, asked_at=asked_at)
+    except Exception as error:  # a record that cannot be read
+        return error
 
 
 @cache

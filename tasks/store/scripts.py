@@ -22,6 +22,9 @@ from redis.exceptions import (
 
 from tasks.domain.errors import Unavailable
 
+#: One call of a script: its keys and its arguments.
+ScriptCall = tuple[Sequence[str], Sequence[Any]]
+
 LUA = Path(__file__).parent / "lua"
 
 #: How a Redis that is there refuses to write: full, loading, without its disk or its replicas, a replica itself, kept
@@ -31,6 +34,10 @@ REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERD
 #: What to tell a client that found Redis away: a supervisor has it back within seconds.
 RETRY_AFTER_S = 2.0
 
+
+#: Of one round trip that carries several calls: Redis ends a connection that has more than a gigabyte under way, which
+#: would be the error of all of them.
+LOAD_BYTES = 32 * 1024 * 1024
 
 #: What every script has before it.
 COMMON = ("common", "flights")
@@ -89,35 +96,50 @@ class Scripts:
         with renamed():
             return self._script(name)(keys=keys, args=args)
 
-    def call_each(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """Run script `name` for each (keys, args) in one round trip. Raises Unavailable; some may have run then."""
-        answers = self.answers(name, calls)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+    def answers(self, name: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run script `name` for each (keys, args), gathered into few round trips: the answer of each, or its error.
 
-    def answers(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """The same, but with the error of a call that was refused in place of its answer.
-
-        Raises Unavailable when Redis is away; some may have run then.
+        What is wrong with one call is its error alone. Unavailable is that of all calls of a round trip that failed:
+        whether they ran is unknown then. Raises nothing.
         """
         script = self._script(name)
-        with renamed():
-            answers = self._sent(script, calls)
-            # A Redis that was started anew knows no script, and has run none of these.
-            unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-            if unknown:
-                self._redis.script_load(script.script)
-                for i, answer in zip(unknown, self._sent(script, [calls[i] for i in unknown]), strict=True):
-                    answers[i] = answer
+        found: list[Any] = [self._packed(script, call) for call in calls]
+        for places in _loads(found):
+            answers = self._known(script, [found[place] for place in places])
+            for place, answer in zip(places, answers, strict=True):
+                found[place] = answer
+        return found
+
+    def _packed(self, script: Script, call: ScriptCall) -> list[bytes] | Exception:
+        """The call as Redis is sent it, or the error of what cannot be sent. One at a time: a pipeline packs all of
+        its commands together, and one that cannot be packed would fail the others."""
+        names, args = call
+        try:
+            encode = self._redis.get_encoder().encode
+            return [encode(part) for part in (script.sha, len(names), *names, *args)]  # type: ignore[no-untyped-call]
+        except Exception as error:
+            return error
+
+    def _known(self, script: Script, packed: Sequence[list[bytes]]) -> list[Any]:
+        """The answers to one round trip, of a Redis that may have to be told the script first."""
+        try:
+            with renamed():
+                answers = self._sent(packed)
+                # A Redis that was started anew knows no script, and has run none of these.
+                unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+                if unknown:
+                    self._redis.script_load(script.script)
+                    for i, answer in zip(unknown, self._sent([packed[i] for i in unknown]), strict=True):
+                        answers[i] = answer
+        except Exception as error:
+            return [error] * len(packed)
         return [_renamed(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
-    def _sent(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    def _sent(self, packed: Sequence[list[bytes]]) -> list[Any]:
         # Not by calling the script: in a pipeline it would ask before each round trip whether Redis knows it.
         pipe = self._redis.pipeline(transaction=False)
-        for keys, args in calls:
-            pipe.evalsha(script.sha, len(keys), *keys, *args)
+        for command in packed:
+            pipe.execute_command("EVALSHA", *command)  # type: ignore[no-untyped-call]
         return pipe.execute(raise_on_error=False)
 
     def _script(self, name: str) -> Script:
@@ -125,3 +147,19 @@ class Scripts:
         if script is None:
             script = self._loaded[name] = self._redis.register_script(source(name))
         return script
+
+
+def _loads(packed: Sequence[list[bytes] | Exception]) -> Iterator[list[int]]:
+    """The places of what can be sent, in round trips of LOAD_BYTES at the most, or of one call that has more."""
+    load, size = list[int](), 0
+    for place, command in enumerate(packed):
+        if isinstance(command, Exception):
+            continue
+        more = sum(map(len, command))
+        if load and size + more > LOAD_BYTES:
+            yield load
+            load, size = [], 0
+        load.append(place)
+        size += more
+    if load:
+        yield load

@@ -37,7 +37,10 @@ class Together:
         self._is_under_way = False
 
     def call(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run the script. Raises Unavailable when Redis is away or full; whether it ran is unknown then."""
+        """Run the script. Raises Unavailable when Redis is away or full; whether it ran is unknown then.
+
+        What is wrong with another thread's call is that thread's error alone.
+        """
         mine = _Wanted(keys, args)
         with self._lock:
             self._waiting.append(mine)

@@ -32,6 +32,7 @@ from tasks.store.learned import Learned
 from tasks.store.message import Message
 from tasks.store.places import Place
 from tasks.store.steps import Step, Steps
+from tasks.store.taken import Taken
 from tests.store import batch_model
 from tests.store.batch_model import BATCH, CHUNKS, IDS, LINES, OWNER
 
@@ -211,6 +212,7 @@ class BatchLife(RuleBasedStateMachine):
         taker = Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=[SERVINGS[queue]])
         rests = self.redis.hexists(keys.batch(BATCH), "paused")
         for taken in self.jobs.take_each(wanted, taker):
+            assert isinstance(taken, Taken)
             self.send(taken.waiters.messages)
             if taken.claim is not None:
                 assert not rests, "begun although its batch is paused"

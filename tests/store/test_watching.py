@@ -135,3 +135,36 @@ def test_an_entry_whose_record_is_gone_stops_nobody(store: Jobs, due: Due) -> No
     store.redis.zadd(keys.parked("upstream"), {"job_ghost": 1})
     assert due.let_go() == []
     until(lambda: [*due.find_lost(), not store.redis.zcard(keys.waiting("api", 0))][-1], within_s=5, every_s=0.06)
+
+
+def break_record(store: Jobs, job_id: str, how: str) -> None:
+    """What other software, a hand or a bug may leave."""
+    match how:
+        case "no record":
+            store.redis.delete(keys.job(job_id))
+            store.redis.set(keys.job(job_id), "x")
+        case "no number":
+            store.redis.hset(keys.job(job_id), "expires_at", "soon")
+        case "half of it":
+            store.redis.hdel(keys.job(job_id), "queue", "priority")
+
+
+@pytest.mark.parametrize("how", ["no record", "no number", "half of it"])
+def test_a_record_that_cannot_be_read_keeps_no_other_from_being_looked_at(store: Jobs, due: Due, how: str) -> None:
+    ids = [accept(store) for _ in range(3)]
+    for n, job_id in enumerate(ids):
+        claim(store, job_id, "w1")
+        store.redis.zadd(keys.DUE, {job_id: 1 + n})
+    break_record(store, ids[0], how)
+    swept_recently(store)
+    examined, found = due.sweep()
+    assert (examined, [message.job_id for message in found]) == (3, ids[1:])
+    assert due.sweep()[0] == 0, "it is looked at all the time"
+
+
+def test_a_record_that_cannot_be_read_keeps_no_other_from_being_sent_again(store: Jobs, due: Due) -> None:
+    ids = [accept(store, sent=False) for _ in range(3)]
+    break_record(store, ids[0], "half of it")
+    due.find_lost()
+    found = until(due.find_lost, within_s=5, what="the lost messages")
+    assert [message.job_id for message in found] == ids[1:]

@@ -60,6 +60,16 @@ end
 -- The name of the call that is made under a fence.
 local function call_of(id, fence) return id .. "." .. fence:match("^%d+") end
 
+-- Of a record that cannot be read: how long until it is looked at again.
+local BROKEN_MS = 60000
+
+-- One of many in a step: what is wrong with its record concerns it alone, and not those behind it. It is logged by Redis.
+local function alone(id, step, ...)
+  local went, found = pcall(step, ...)
+  if went then return found, true end
+  redis.log(redis.LOG_WARNING, "tandem: " .. id .. ": " .. tostring(type(found) == "table" and found.err or found))
+end
+
 local function open_attempt(key, now, entry)
   local raw = redis.call("HGET", key, "attempts")
   local trail = raw and cjson.decode(raw) or {}

@@ -6,16 +6,22 @@
 --   returns {id, epoch, queue, priority, id, …}: the messages that are to be sent
 local now, patience, send = now_ms(), tonumber(ARGV[1]), {}
 
+local function message_of(id, waiting, is_lost)
+  local key = job_key(id)
+  local queued_at = redis.call("HGET", key, "queued_at")
+  if not queued_at then
+    redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted
+  elseif is_lost(tonumber(queued_at)) then
+    -- A new sequence: with its old one the job would stay overtaken and be sent again at every look.
+    return enqueue(id, key, now)
+  end
+end
+
 local function take(ids, waiting, is_lost)
   for _, id in ipairs(ids) do
-    local key = job_key(id)
-    local queued_at = redis.call("HGET", key, "queued_at")
-    if not queued_at then
-      redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted
-    elseif is_lost(tonumber(queued_at)) then
-      -- A new sequence: with its old one the job would stay overtaken and be sent again at every look.
-      for _, part in ipairs(enqueue(id, key, now)) do send[#send + 1] = part end
-    end
+    local message, went = alone(id, message_of, id, waiting, is_lost)
+    if not went then redis.call("ZREM", waiting, id) end
+    for _, part in ipairs(message or {}) do send[#send + 1] = part end
   end
 end
 

@@ -20,7 +20,7 @@ for queue in me.queues:gmatch("[^,]+") do
 end
 redis.call("PEXPIRE", KEYS[2], ARGV[3])
 for i = stop + 1, #ARGV, 2 do
-  if is_owned(job_key(ARGV[i]), ARGV[i + 1] .. " " .. ARGV[1]) then
+  if alone(ARGV[i], is_owned, job_key(ARGV[i]), ARGV[i + 1] .. " " .. ARGV[1]) then
     redis.call("ZADD", "tandem:due", now + tonumber(ARGV[2]), ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]

@@ -42,7 +42,8 @@ local function reclaim(id, key, j)
   return enqueue(id, key, now)
 end
 
-local function look_at(id, key, j)
+local function look_at(id, key)
+  local j = fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes", "flight")
   -- What is no record, or only the rest of one, must not keep everybody else from being looked at.
   if not j.status or not j.expires_at then
     redis.call("ZREM", KEYS[1], id)
@@ -67,9 +68,8 @@ local function look_at(id, key, j)
 end
 
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[2])) do
-  local key = job_key(id)
-  local message = look_at(id, key, fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes",
-    "flight"))
+  local message, went = alone(id, look_at, id, job_key(id))
+  if not went then redis.call("ZADD", KEYS[1], now + BROKEN_MS, id) end
   send[1] = send[1] + 1
   for _, part in ipairs(message or {}) do send[#send + 1] = part end
 end
