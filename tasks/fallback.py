@@ -10,7 +10,9 @@ from tasks.domain.provider_errors import (
     AuthenticationFailed,
     EmptyAnswer,
     EngineAway,
+    EngineError,
     EngineLost,
+    EngineRefused,
     InvalidResponse,
     ModelNotFound,
     ModelRetired,
@@ -24,7 +26,15 @@ from tasks.store.claim import Claim
 #: A job that was present when an engine died this often runs alone in the engine next, or elsewhere.
 ALONE_AFTER_LOSSES = 2
 #: What a provider will never answer, for reasons of its own or of our account there: another one may.
-OF_THE_PLACE = (AuthenticationFailed, PaymentRequired, AccessDenied, ModelNotFound, ModelRetired, InvalidResponse)
+OF_THE_PLACE = (
+    AuthenticationFailed,
+    PaymentRequired,
+    AccessDenied,
+    ModelNotFound,
+    ModelRetired,
+    InvalidResponse,
+    EngineRefused,
+)
 #: What may work later and yet says nothing against the provider: its limits, an engine that is restarted anyway, and
 #: faults of ours.
 NEUTRAL = (RateLimited, EngineLost, EngineAway, InternalError)
@@ -42,10 +52,13 @@ class Departure:
 def told(outcome: Outcome) -> Told | None:
     """What the circuit of this place is told; None for what says more of the request, or of us.
 
-    Thoughts without an answer, and an answer without content, are answers: the model is there.
+    Thoughts without an answer, and an answer without content, are answers: the model is there. An engine that
+    failed at this request and lives is there, too.
     """
     match outcome:
-        case Completed() | Refused(error=ReasoningExhausted() | EmptyAnswer()):
+        case Completed() | Refused(error=ReasoningExhausted() | EmptyAnswer() | EngineRefused()):
+            return Told.ANSWERED
+        case Postponed(error=EngineError()):
             return Told.ANSWERED
         case Refused(error=InvalidResponse()):
             return Told.FAILED
@@ -60,8 +73,9 @@ def is_last_try(claim: Claim, error: Exception) -> bool:
 
 
 def pays(claim: Claim, error: Exception) -> bool:
-    """Whether a job is charged for a failed try. An open circuit makes jobs wait, so trying it costs nothing."""
-    return not claim.is_probe or isinstance(error, InternalError)
+    """Whether a job is charged for a failed try. An open circuit makes jobs wait, so trying it costs nothing, unless
+    the fault is the request's, or ours."""
+    return not claim.is_probe or isinstance(error, InternalError | EngineError)
 
 
 def departure(claim: Claim, outcome: Outcome) -> Departure | None:

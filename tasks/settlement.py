@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postp
 from tasks.domain.errors import Unavailable
 from tasks.domain.provider_errors import (
     EngineAway,
+    EngineError,
     EngineLost,
+    EngineRefused,
     RateLimited,
     TransientError,
 )
@@ -41,6 +44,7 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | 
 
     `call` tells quotas what was really sent. They come first: what is not written of a job is found by its lease.
     """
+    outcome = _for_good(jobs, claim, outcome)
     # First what it tells of the model: a client that sees this job failed is not to get another one accepted.
     learning.note(by, claim.target, outcome)
     call_over(jobs, charges.of(claim, by, outcome, call))
@@ -49,6 +53,16 @@ def write(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome, call: Call | 
     else:
         owned = _stay(jobs, claim, by, outcome)
     log.info("attempt.ended", job_id=claim.job_id, n=claim.n, outcome=type(outcome).__name__, owned=owned)
+
+
+def _for_good(jobs: Jobs, claim: Claim, outcome: Outcome) -> Outcome:
+    """An engine that failed at a request twice alike is not asked a third time."""
+    match outcome:
+        case Postponed(error=EngineError(message=said)):
+            [trail] = patiently(lambda: jobs.each([claim.job_id], "attempts"))
+            if said in (one.get("reason") for one in json.loads(trail or "[]")):
+                return Refused(error=EngineRefused(said))
+    return outcome
 
 
 def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
@@ -143,7 +157,8 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outc
             back = jobs.put_back(
                 claim,
                 outcome="failed_try",
-                reason=error.code,
+                # The engine's own words are compared with its next ones.
+                reason=error.message if isinstance(error, EngineError) else error.code,
                 delay_s=backoff_s(claim.tries, error.retry_after_s),
                 charged=fallback.pays(claim, error),
                 # A fault of ours may have come before the job was run at all: it clears no suspect.

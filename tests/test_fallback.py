@@ -15,7 +15,9 @@ from tasks.domain.provider_errors import (
     ContextTooLong,
     EmptyAnswer,
     EngineAway,
+    EngineError,
     EngineLost,
+    EngineRefused,
     ImageUnfit,
     InvalidResponse,
     ModelNotFound,
@@ -62,6 +64,7 @@ def where(job_id: str) -> object:
         ModelNotFound("404"),
         ModelRetired("410"),
         InvalidResponse("no answer"),
+        EngineRefused("it failed"),
     ],
 )
 def test_what_the_provider_will_never_answer_is_asked_elsewhere(error: PermanentError) -> None:
@@ -116,6 +119,14 @@ def test_a_job_whose_engine_died_twice_goes_elsewhere() -> None:
         assert where(job_id) == queue
 
 
+def test_what_an_engine_fails_at_twice_alike_is_asked_elsewhere() -> None:
+    job_id = submit_with_another_place()
+    for queue in ("api", FURTHER.queue):
+        job = after(Postponed(error=EngineError("it failed")), job_id)
+        assert (job.status, where(job_id)) == (Status.PENDING, queue)
+        jobs.default().redis.hset(f"tandem:job:{job_id}", "phase", "queued")
+
+
 def fail_so_often(error: TransientError, times: int) -> None:
     for _ in range(times):
         after(Postponed(error=error))
@@ -130,6 +141,7 @@ def fail_so_often(error: TransientError, times: int) -> None:
         (RateLimited("slow down", retry_after_s=0), False),
         (EngineLost("gone"), False),
         (EngineAway("not there"), False),
+        (EngineError("it failed"), False),
         (attempt.InternalError("a bug"), False),
     ],
 )
@@ -146,6 +158,7 @@ def test_which_failures_open_a_circuit(error: TransientError, opens: bool) -> No
 CLOSING = [
     (ReasoningExhausted("thoughts"), True),
     (EmptyAnswer("nothing"), True),
+    (EngineRefused("it failed"), True),
     (BadRequest("no"), False),
 ]
 

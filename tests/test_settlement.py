@@ -10,6 +10,7 @@ from tasks.domain.job import Status
 from tasks.domain.provider_errors import (
     ContextTooLong,
     EngineAway,
+    EngineError,
     EngineLost,
     ProviderOverloaded,
     RateLimited,
@@ -161,6 +162,33 @@ def test_a_job_in_two_engine_deaths_is_charged_only_when_alone() -> None:
         assert job.status is status
     assert job.error is not None
     assert job.error.code == "quarantined"
+
+
+def test_what_an_engine_failed_at_is_charged_and_tells_the_engines_own_words() -> None:
+    job = after(Postponed(error=EngineError("it failed: one")))
+    assert (job.status, job.attempts[0]["outcome"], job.attempts[0]["reason"]) == (
+        Status.PENDING, "failed_try", "it failed: one",
+    )  # fmt: skip
+    record = jobs.default().redis.hmget(f"tandem:job:{job.id}", "tries", "crashes", "engine_losses")
+    assert record == ["1", "0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "attempts"), [(["one", "one"], 2), (["one", "two", "one"], 3), (["one", "two", "three"], 3)]
+)
+def test_what_an_engine_fails_at_twice_alike_it_will_fail_at_again(said: list[str], attempts: int) -> None:
+    job_id = submit()
+    jobs.default().redis.hset(f"tandem:job:{job_id}", "max_tries", 5)
+    for words in said:
+        job = after(Postponed(error=EngineError(words)), job_id)
+        jobs.default().redis.hset(f"tandem:job:{job_id}", "phase", "queued")
+    assert len(job.attempts) == attempts
+    if len(set(said)) == attempts:
+        assert job.status is Status.PENDING
+    else:
+        assert job.status is Status.FAILED
+        assert job.error is not None
+        assert (job.error.code, job.error.message) == ("engine_error", said[-1])
 
 
 def test_an_absent_engine_is_nobodys_death() -> None:

@@ -3,10 +3,10 @@
 ProviderError
   TransientError(retry_after_s)   may work later           → put back
     RateLimited ProviderTimeout ProviderOverloaded ConnectionLost(Unreachable)
-    EngineLost EngineAway
+    EngineLost EngineAway EngineError
   PermanentError(code)            will fail again          → failed
     AuthenticationFailed PaymentRequired AccessDenied ModelNotFound ModelRetired
-    ContextTooLong BadRequest InvalidResponse ReasoningExhausted ImageGone ImageUnfit
+    ContextTooLong BadRequest InvalidResponse ReasoningExhausted ImageGone ImageUnfit EngineRefused
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ class EngineAway(TransientError):
 
     code = "engine_away"
     charged = False
+
+
+class EngineError(TransientError):
+    """The local engine failed at this request, and lives: the message has the engine's own words."""
+
+    code = "engine_error"
 
 
 class PermanentError(ProviderError):
@@ -166,3 +172,9 @@ class ImageUnfit(PermanentError):
     """An image of the job cannot be made to fit the model's endpoint."""
 
     code = "image_unfit"
+
+
+class EngineRefused(PermanentError):
+    """The local engine failed at this request twice alike, and lived on: it will do so again."""
+
+    code = EngineError.code

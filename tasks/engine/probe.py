@@ -15,8 +15,9 @@ import requests
 QUICK_S = 5
 #: So many probes in a row must fail, with no sign of life between them.
 MISSES = 2
-#: What the engine has produced so far, in /metrics; they stand still when EngineCore does.
-COUNTERS = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total")
+#: What moves in /metrics while the engine works, and stands still when EngineCore does: the tokens that it has read and
+#: written, and, in each step of a prefill that goes on for long and moves neither, the use of its KV cache.
+SIGNS_OF_WORK = ("vllm:generation_tokens_total", "vllm:prompt_tokens_total", "vllm:kv_cache_usage_perc")
 
 
 class Answer(StrEnum):
@@ -59,27 +60,27 @@ class Probe:
         # 503: a full queue, which is a sign of life.
         return Answer.GOOD if response.status_code in (200, 503) else Answer.BAD
 
-    def tokens(self) -> float | None:
-        """Tokens that the engine has read and written since its start; None when it does not tell."""
+    def work(self) -> tuple[str, ...]:
+        """What shows how far the engine has come: another value when asked again says that it works. Empty when it does
+        not tell."""
         try:
             lines = self._session.get(f"{self._url}/metrics", timeout=QUICK_S).text.splitlines()
         except requests.RequestException:
-            return None
-        counts = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(COUNTERS)]
-        return sum(counts) if counts else None
+            return ()
+        return tuple(line for line in lines if line.startswith(SIGNS_OF_WORK))
 
 
 class Liveness:
     """Tells a hung engine from a busy one.
 
-    A busy engine may let the probe wait beyond its time, but then its count of tokens moves, or a caller gets an answer
+    A busy engine may let the probe wait beyond its time, but then its signs of work move, or a caller gets an answer
     (`heard_at`, monotonic seconds of the last one).
     """
 
     def __init__(self, probe: Probe, heard_at: Callable[[], float]) -> None:
         self._probe = probe
         self._heard_at = heard_at
-        self._tokens: float | None = None
+        self._work: tuple[str, ...] = ()
         self._misses = 0
 
     def check(self) -> bool:
@@ -97,6 +98,6 @@ class Liveness:
         return self._misses > 0
 
     def _moved(self) -> bool:
-        """Whether the count of tokens changed since this was last asked; the first time there is nothing to compare."""
-        before, self._tokens = self._tokens, self._probe.tokens()
-        return None not in (before, self._tokens) and before != self._tokens
+        """Whether the signs of work changed since this was last asked; the first time there is nothing to compare."""
+        before, self._work = self._work, self._probe.work()
+        return () not in (before, self._work) and before != self._work

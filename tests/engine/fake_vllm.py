@@ -3,9 +3,10 @@
 MODEL is a folder; files in it say how to misbehave, now and after a restart:
   fails   exit at once with status 1        deaf     ignore SIGTERM
   hangs   completions wait (health answers) works    the count of tokens moves all the same
-  keeps   keep connections open between requests
+  keeps   keep connections open between requests     prefills the use of the KV cache does, and no count
 It leaves notes there: `starts` (one time per line), `probes` (one line per completion), `environ.json`.
-POST /slow answers after a second; POST /die ends the server with status 0.
+POST /slow answers after a second; POST /die ends the server with status 0. A chat that ends in BOOM is answered with
+a 500, one that ends in DIE by the server's end.
 """
 
 import http.server
@@ -22,6 +23,8 @@ from typing import BinaryIO, NoReturn
 PANEL = Path(sys.argv[2])
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
 BODY = {"choices": [{"text": "x", "finish_reason": "length"}]}
+CHAT = {"model": "m", "choices": [{"message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}]}
+TROUBLE = {"error": {"message": "list index out of range", "type": "InternalServerError", "param": None, "code": 500}}
 
 
 def told(name: str) -> bool:
@@ -37,11 +40,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1" if told("keeps") else "HTTP/1.0"
 
     def do_GET(self) -> None:
-        metrics = f'vllm:generation_tokens_total{{engine="0"}} {time.time() if told("works") else 1}\n'
-        self.answer(metrics if self.path == "/metrics" else "")
+        tokens, cache = time.time() if told("works") else 1, time.time() % 1 if told("prefills") else 0.5
+        metrics = {"vllm:generation_tokens_total": tokens, "vllm:kv_cache_usage_perc": cache}
+        lines = "".join(f'{name}{{engine="0"}} {value}\n' for name, value in metrics.items())
+        self.answer(lines if self.path == "/metrics" else "")
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/die":
             os._exit(0)
         if self.path == "/slow":
@@ -51,10 +56,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             note("probes", "")
             while told("hangs"):
                 time.sleep(0.02)
-        self.answer(json.dumps(BODY))
+        if self.path.endswith("/chat/completions"):
+            self.chat(str(json.loads(body)["messages"][-1]["content"]))
+        else:
+            self.answer(json.dumps(BODY))
 
-    def answer(self, text: str) -> None:
-        self.send_response(200)
+    def chat(self, text: str) -> None:
+        if text.endswith("DIE"):
+            os._exit(1)
+        if text.endswith("BOOM"):
+            self.answer(json.dumps(TROUBLE), status=500)
+        else:
+            self.answer(json.dumps(CHAT))
+
+    def answer(self, text: str, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())

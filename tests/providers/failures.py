@@ -32,13 +32,13 @@ class Failure:
     charged: bool = True
     after_s: float | None = None
     own: Mapping[str, str] = field(default_factory=dict)
-    #: Whether our own engine means by it that it died.
-    engine_lost: str = ""
+    #: What it is at our own engine, which is asked whether it lives, and answers that in the same way.
+    engine: Failure | None = None
 
     def at(self, name: str) -> Failure:
         """The same at one provider."""
-        if name == "vllm" and self.engine_lost:
-            return replace(ENGINE_LOST, says=self.engine_lost)
+        if name == "vllm" and self.engine is not None:
+            return self.engine
         return replace(self, says=self.own.get(name, self.says))
 
 
@@ -46,20 +46,36 @@ def permanent(kind: type[ProviderError], code: str, says: str, **own: str) -> Fa
     return Failure(kind=kind, code=code, tried_again=False, says=says, own=own)
 
 
-def overloaded(status: int, *, after_s: float | None = None, engine_lost: str = "") -> Failure:
+ENGINE_LOST = Failure(
+    kind=errors.EngineLost, code="engine_lost", tried_again=True, charged=False,
+    says="the engine died or is going down",
+)  # fmt: skip
+
+
+def engine_failed(says: str) -> Failure:
+    says = f"the engine failed at this request: {says}"
+    return Failure(kind=errors.EngineError, code="engine_error", tried_again=True, says=says)
+
+
+def overloaded(status: int, *, after_s: float | None = None, engine: Failure | None = None) -> Failure:
     return Failure(
         kind=errors.ProviderOverloaded, code="provider_overloaded", tried_again=True, after_s=after_s,
-        says=f"{{name}} cannot serve now (HTTP {status})", engine_lost=engine_lost,
+        says=f"{{name}} cannot serve now (HTTP {status})", engine=engine,
     )  # fmt: skip
 
 
-def broken(says: str, kind: type[ProviderError] = errors.ProviderOverloaded) -> Failure:
-    code = "connection_lost" if kind is errors.ConnectionLost else "provider_overloaded"
-    return Failure(kind=kind, code=code, tried_again=True, says=says, engine_lost=says)
+def unfinished(says: str) -> Failure:
+    return Failure(
+        kind=errors.ProviderOverloaded, code="provider_overloaded", tried_again=True, says=says,
+        engine=engine_failed(says),
+    )  # fmt: skip
 
 
-DIED, SHORT = "the engine died or is going down", "the connection broke before the answer was whole"
-ENGINE_LOST = Failure(kind=errors.EngineLost, code="engine_lost", tried_again=True, charged=False, says=DIED)
+def broken(says: str, engine: Failure) -> Failure:
+    return Failure(kind=errors.ConnectionLost, code="connection_lost", tried_again=True, says=says, engine=engine)
+
+
+SHORT = "the connection broke before the answer was whole"
 LIMITED = Failure(
     kind=errors.RateLimited, code="rate_limited", tried_again=True, charged=False, says="{name} asks to slow down"
 )
@@ -91,24 +107,24 @@ FAILURES: dict[str, Failure] = {
         openrouter="{name} refused the request: Unprocessable Entity (***, key ***)"),
     "status-429": LIMITED,
     "status-429-after-2": replace(LIMITED, after_s=2.0),
-    "status-500": overloaded(500, engine_lost=DIED),
-    "status-502": overloaded(502, engine_lost=DIED),
+    "status-500": overloaded(500, engine=ENGINE_LOST),
+    "status-502": overloaded(502, engine=ENGINE_LOST),
     "status-503": overloaded(503),
     "status-503-after-2": overloaded(503, after_s=2.0),
-    "status-504": overloaded(504, engine_lost=DIED),
-    "status-529": overloaded(529, engine_lost=DIED),
+    "status-504": overloaded(504, engine=ENGINE_LOST),
+    "status-529": overloaded(529, engine=ENGINE_LOST),
     "too-long": permanent(
         errors.ContextTooLong, "context_too_long", LONG + "you requested 1026.",
         vllm=LONG + "your request has 1026 input tokens.", nim=NVIDIA_LONG, openrouter=NVIDIA_LONG),
-    "error-in-200": overloaded(502, engine_lost=DIED),
+    "error-in-200": overloaded(502, engine=engine_failed("Bad Gateway")),
     "error-in-200-429": LIMITED,
     "error-in-200-402": UNPAID,
-    "drop": broken(SHORT, errors.ConnectionLost),
-    "cut": broken(SHORT, errors.ConnectionLost),
-    "broken-json": broken("the answer is not whole JSON", errors.ConnectionLost),
-    "no-choice": broken("the provider sent no choice"),
-    "no-finish": broken("the provider broke the answer off"),
-    "abort": broken("the provider broke the answer off"),
+    "drop": broken(SHORT, ENGINE_LOST),
+    "cut": broken(SHORT, ENGINE_LOST),
+    "broken-json": broken("the answer is not whole JSON", engine_failed("the answer is not whole JSON")),
+    "no-choice": unfinished("the provider sent no choice"),
+    "no-finish": unfinished("the provider broke the answer off"),
+    "abort": unfinished("the provider broke the answer off"),
     "filter": permanent(errors.BadRequest, "bad_request", "the provider's content filter stopped the answer"),
     "null-content": permanent(errors.EmptyAnswer, "invalid_response",
                               "the provider sent an answer without content"),
