@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from tasks import settings
+from tasks.log_output import LogOutput
 
 #: Fields that could carry what a client wrote or a secret. Seen in an event they are masked, whoever logs them.
 FORBIDDEN = frozenset({"prompt", "messages", "content", "request", "result", "answer", "authorization", "api_key"})
@@ -38,14 +42,16 @@ def configure() -> None:
     """
     here = settings.get()
     level = logging.getLevelNamesMapping()[here.log_level.upper()]
-    rendered: list[Processor] = [mask, structlog.processors.format_exc_info, _renderer(here.log_format)]
+    render = _renderer(here.log_format)
+    rendered: list[Processor] = [mask, structlog.processors.format_exc_info, render]
+    output = _output(render)
     structlog.configure(
         processors=[*SHARED, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=SHARED,
@@ -57,6 +63,31 @@ def configure() -> None:
     root.setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def shield_printing() -> None:
+    """Let nothing that this process prints fail it either, as Celery prints a banner when it starts."""
+    for name in ("stdout", "stderr"):
+        with contextlib.suppress(io.UnsupportedOperation, ValueError):
+            output = LogOutput(getattr(sys, name).fileno(), lambda lines: f"{lines} lines were lost here\n")
+            setattr(sys, name, output)
+            setattr(sys, f"__{name}__", output)
+
+
+def _output(render: Processor) -> TextIO:
+    """Standard error, without its faults."""
+
+    def lost(lines: int) -> str:
+        event: EventDict = {"event": "log.lost", "lines": lines}
+        for process in (*SHARED, render):
+            event = process(None, "warning", event)  # type: ignore[assignment]  # the last one makes a line of it
+        return f"{event}\n"
+
+    try:
+        fd = sys.stderr.fileno()
+    except (io.UnsupportedOperation, ValueError):  # not a file: a test looks at what is written
+        return sys.stderr
+    return cast(TextIO, LogOutput(fd, lost))
 
 
 def _renderer(form: str) -> Processor:

@@ -47,7 +47,7 @@ class Supervisor:
             raise LaunchError(f"{self._socket.parent} belongs to somebody else")
         config = self._run / "supervisord.conf"
         config.write_text(supervisor_config.text(self._programs, run=self._run, logs=self.logs, socket=self._socket))
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
+        command = [sys.executable, "-m", "tasks.launcher.supervisord", "-c", str(config)]
         with (self.logs / "supervisord.out").open("wb") as out:
             # A session of its own: Ctrl-C and the closing of the terminal reach the launcher only.
             self._process = subprocess.Popen(  # noqa: S603 - our own

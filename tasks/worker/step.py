@@ -28,6 +28,7 @@ STALLED = os.EX_TEMPFAIL
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     logs.configure()
+    logs.shield_printing()
 
 
 class Duties(bootsteps.StartStopStep):
