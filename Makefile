@@ -1,6 +1,6 @@
 # The front door, by hand and in CI. `make` lists the targets. Works with GNU make 3.81 and newer.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-chaos test-batch-chaos test-vllm lint check format lock vllm-cpu vllm bench clean
+.PHONY: help run test test-chaos test-batch-chaos test-vllm lint check format lock vllm-cpu vllm bench mutants clean
 
 BIN := .venv/bin
 # Looked for only when something is to be installed. First the versions that are checked, then whatever there is.
@@ -59,6 +59,9 @@ vllm: ## Install the engine for NVIDIA GPUs; TANDEM_MODEL names what it serves
 
 bench: .venv/tandem-dev ## Measure; ONLY=name measures one
 	$(BIN)/python -m benchmarks $(ONLY)
+
+mutants: .venv/tandem-dev ## Change the code in small ways: do the tests notice? ONLY=text tries some
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 clean: ## Remove environments and caches; what Tandem stored in .tandem stays
 	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

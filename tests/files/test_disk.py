@@ -76,6 +76,8 @@ def test_what_is_gone_for_good_is_remembered_for_a_while(files: DiskFiles, tmp_p
     assert not files.is_gone_for_good(made.id, "ann")
     files.delete(made.id, "ann", for_good=True)
     assert (files.is_gone_for_good(made.id, "ann"), files.is_gone_for_good(made.id, "bob")) == (True, False)
+    files.sweep()
+    assert files.is_gone_for_good(made.id, "ann"), "somebody who is still writing it would make it anew"
     [mark] = (tmp_path / "files").rglob(".gone-*")
     os.utime(mark, (time.time() - 61,) * 2)
     files.sweep()

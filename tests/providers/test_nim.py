@@ -12,9 +12,10 @@ from tasks.domain.provider_errors import (
     ModelRetired,
     ProviderError,
     ProviderOverloaded,
+    ProviderTimeout,
     RateLimited,
 )
-from tasks.providers.nim import NIM
+from tasks.providers.nim import NIM, POLL_PAUSE_S
 from tasks.providers.sandbox.thread import SandboxThread
 from tests.providers.clients import HELLO, a_call, chat, nim
 from tests.providers.wire import GOOD, Line, Wire
@@ -94,6 +95,20 @@ def test_a_redirect_on_the_same_host_keeps_the_key(wire: Wire) -> None:
     assert b"Authorization: Bearer nvapi-test" in seen[1]
 
 
+def test_a_redirect_to_another_port_of_the_same_host_does_not_get_the_key(wire: Wire) -> None:
+    """A port is part of an origin: whoever listens beside the provider is somebody else."""
+    asked: list[bytes] = []
+    fetched: list[bytes] = []
+    with Wire() as other:
+        answering(other, GOOD, fetched)
+        place = f"http://127.0.0.1:{other.port}/results/1"
+        answering(wire, f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode(), asked)
+        assert chat(client_of(wire), "any").result.content == "fine"
+    assert b"Authorization: Bearer nvapi-test" in asked[0]
+    assert fetched[0].startswith(b"GET /results/1 ")
+    assert b"authorization" not in fetched[0].lower()
+
+
 @pytest.mark.parametrize("status", [403, 404, 410, 500])
 def test_a_result_that_is_gone_from_its_place_is_tried_again(wire: Wire, status: int) -> None:
     """A storage's 410 retires no model, its 403 is not about our key."""
@@ -128,3 +143,12 @@ def test_a_queued_call_that_got_lost_is_tried_again(wire: Wire) -> None:
         chat(client_of(wire), "any")
     assert seen[1].startswith(b"GET /v2/nvcf/pexec/status/1-2 ")
     assert b"NVCF-POLL-SECONDS: " in seen[1]
+
+
+def test_a_host_that_holds_no_poll_is_asked_a_few_times_a_second(wire: Wire) -> None:
+    queued = b"HTTP/1.1 202 Accepted\r\nNVCF-REQID: 1-2\r\nContent-Length: 0\r\n\r\n"
+    seen: list[bytes] = []
+    answering(wire, queued, seen, then=queued)
+    with pytest.raises(ProviderTimeout):
+        chat(client_of(wire), "any", a_call(timeout_s=2 * POLL_PAUSE_S))
+    assert 2 <= len(seen) <= 4

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import cast
 
 import pytest
+from redis.client import PubSub
 
 from tasks.domain.errors import IdempotencyMismatch, JobNotFound
 from tasks.domain.job import Status
 from tasks.store import events, keys
+from tasks.store.due import Due
 from tasks.store.jobs import Jobs
-from tests.store.hand import accept, claim
+from tests.store.hand import LEASE_S, accept, claim
+from tests.support.polling import until
 
 
 def test_one_key_makes_one_job_and_another_payload_is_refused(store: Jobs) -> None:
@@ -48,3 +52,36 @@ def test_whoever_waits_is_woken_by_the_end(store: Jobs) -> None:
         assert not waiters.wait("job_none", lambda: False, 0.05)
     finally:
         waiters.stop()
+
+
+def heard_of(store: Jobs) -> PubSub:
+    """What whoever runs jobs is told, from now on."""
+    told = store.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    told.subscribe(keys.NUDGE)
+    return cast(PubSub, told)
+
+
+@pytest.mark.parametrize("ends_it", ["cancel", "erase", "deadline"])
+def test_whoever_runs_a_job_that_ends_otherwise_is_told_at_once(store: Jobs, ends_it: str) -> None:
+    """By pub/sub: a heartbeat would tell as well, a third of a lease later."""
+    job_id = accept(store)
+    claim(store, job_id, "w")
+    told = heard_of(store)
+    until(lambda: told.subscribed and not told.get_message(timeout=0.1), within_s=5)
+    if ends_it == "deadline":
+        store.redis.hset(keys.job(job_id), "expires_at", 1)
+        store.redis.zadd(keys.DUE, {job_id: 1})
+        Due(store.redis, lease_s=LEASE_S, ttl_s=60).sweep()
+    else:
+        getattr(store, ends_it)(job_id, "o")
+    heard = until(lambda: told.get_message(timeout=0.1), within_s=5, what="the word that its call is to be cut")
+    assert heard["data"] == job_id
+    told.close()
+
+
+def test_a_job_that_nobody_runs_is_cancelled_without_a_word(store: Jobs) -> None:
+    job_id = accept(store)
+    told = heard_of(store)
+    assert store.cancel(job_id, "o")
+    assert told.get_message(timeout=0.3) is None
+    told.close()

@@ -100,6 +100,42 @@ def test_room_is_kept_for_whoever_was_let_go(valkey: Valkey) -> None:
     house.claim(waiting)
 
 
+def test_a_newcomer_does_not_overtake_who_waits_for_the_same_room(valkey: Valkey) -> None:
+    """There is room again, and nobody has let the parked one go yet: the room is its own."""
+    house = House(valkey, upstream={"rpm": 1})
+    waiting, newcomer = house.accept(), house.accept()
+    house.jobs.call_over(over(house.claim(house.accept())))
+    assert house.take(waiting).claim is None
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.take(newcomer).claim is None
+    assert house.field(newcomer, "phase") == "parked"
+    house.claim(waiting)
+
+
+def test_a_shorter_hold_does_not_shorten_a_longer_one(valkey: Valkey) -> None:
+    """Two calls under way together are refused: one is told to come back in 40 s, the other in 1 s."""
+    house = House(valkey)
+    first, second = house.claim(house.accept()), house.claim(house.accept())
+    house.jobs.put_back(first, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=40)
+    held_until = valkey.client.hget(keys.limit(PROVIDER), "until")
+    house.jobs.put_back(second, outcome="rate_limited", reason="test", limit=PROVIDER, hold_s=1)
+    assert valkey.client.hget(keys.limit(PROVIDER), "until") == held_until
+    house.pass_time(2)
+    assert house.let_go() == []
+    assert house.take(house.accept()).claim is None
+
+
+def test_refusals_of_calls_that_were_under_way_together_lower_the_limit_once(valkey: Valkey) -> None:
+    """48 of 50 were answered, so 48 at least are let through."""
+    house = House(valkey, upstream={"rpm": 50})
+    claims = [house.claim(house.accept()) for _ in range(50)]
+    for claim in claims[:48]:
+        house.jobs.call_over(over(claim))
+    for claim in claims[48:]:
+        house.jobs.call_over(over(claim, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=1))
+    assert int(str(valkey.client.hget(keys.limit(PROVIDER), "learned"))) >= 48
+
+
 def test_the_older_goes_first_and_interactive_before_batch(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 3})
     for _ in range(3):

@@ -11,6 +11,7 @@ from tasks.store.claim import Taker
 from tasks.store.due import Due
 from tasks.store.fleet import Fleet, Worker
 from tasks.store.jobs import Jobs
+from tests.store import clock
 from tests.store.hand import LEASE_S, SERVINGS, accept, claim
 from tests.support.polling import until
 from tests.support.valkey import Valkey
@@ -76,6 +77,18 @@ def test_leases_are_extended_once_when_nobody_could_sweep(store: Jobs, due: Due)
     until(lambda: due.sweep()[1], within_s=LEASE_S + 2, every_s=0.2, what="the job being taken away after all")
 
 
+def test_leases_are_not_extended_twice_in_a_row(store: Jobs, due: Due) -> None:
+    """Workers too busy to sweep in time would extend each other's leases for ever."""
+    job_id = accept(store)
+    claim(store, job_id, "w1")
+    died(store, job_id, "w1", 5)
+    assert due.sweep()[1] == []
+    # More than a lease in which nobody sweeps: what was written down lies so much further back.
+    clock.move_back(store.redis, keys.SWEEP, ("swept_at", "grace_until"), LEASE_S + 0.5)
+    clock.pull_forward(store.redis, keys.DUE, LEASE_S + 0.5)
+    assert [message.job_id for message in due.sweep()[1]] == [job_id]
+
+
 def test_a_heartbeat_keeps_a_lease_and_tells_what_is_lost(store: Jobs) -> None:
     job_id = accept(store)
     held = claim(store, job_id, "w1")
@@ -96,6 +109,16 @@ def test_a_suspect_waits_for_a_place_of_its_own(store: Jobs, due: Due) -> None:
     store.redis.zadd(keys.DUE, {job_id: 1})
     assert len(due.sweep()[1]) == 1
     assert claim(store, job_id, "w").suspect
+
+
+def test_a_job_overtaken_a_moment_ago_is_not_sent_again(store: Jobs, valkey: Valkey) -> None:
+    """Workers that popped both messages may claim them in either order."""
+    patient = Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=30)
+    late, later = accept(store), accept(store)
+    claim(store, later, "w")
+    for _ in range(3):
+        assert patient.find_lost() == []
+    assert store.redis.zscore(keys.waiting("api", 0), late) is not None
 
 
 def test_an_overtaken_job_lost_its_message(store: Jobs, due: Due) -> None:
