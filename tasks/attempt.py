@@ -42,6 +42,12 @@ class InternalError(TransientError):
     code = "internal_error"
 
 
+class UnreadableRecord(PermanentError):
+    """A record that was claimed and cannot be read: damaged, or of a version that says nothing of itself."""
+
+    code = "internal_error"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     """The provider answered."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks import settings
-from tasks.attempt import Completed, Outcome, Postponed, Refused
+from tasks.attempt import Completed, Outcome, Postponed, Refused, UnreadableRecord
 from tasks.domain.provider_errors import (
     InvalidResponse,
     ProviderOverloaded,
@@ -49,6 +49,8 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
             return CallOver(claim=claim, ended=Ended.FAILED, sends=max(0, sends - 1), sent_s=sent_s, tokens=0)
         case Postponed(error=ProviderOverloaded()):
             return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=0)
+        case Refused(error=UnreadableRecord()):
+            return CallOver(claim=claim, ended=Ended.FAILED, sends=0, tokens=0)
         case Refused(error=ReasoningExhausted(usage=Usage() as used)):
             return CallOver(
                 claim=claim,

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import structlog
 
 from tasks import attempt, isolation, process, publish, settings, settlement
-from tasks.attempt import Completed, Postponed
+from tasks.attempt import Completed, Postponed, Refused, UnreadableRecord
 from tasks.domain.errors import Unavailable
 from tasks.domain.provider_errors import EngineAway, EngineLost
 from tasks.fallback import ALONE_AFTER_LOSSES
@@ -93,13 +93,22 @@ def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -
 
 def _attempt_or_charge(here: WorkerProcess, claim: Claim) -> None:
     try:
-        _attempt(here, claim)
+        if claim.fault:
+            _fail(here, claim)
+        else:
+            _attempt(here, claim)
     except Unavailable:
         raise
     except BaseException as error:
         # A fault of ours is charged to the job: uncharged it would come back for ever.
         log.exception("execution.broke", job_id=claim.job_id, error=type(error).__name__)
         settlement.write(jobs.default(), claim, here.servings[0], attempt.broken(error))
+
+
+def _fail(here: WorkerProcess, claim: Claim) -> None:
+    log.error("execution.unreadable", job_id=claim.job_id, why=claim.fault)
+    error = UnreadableRecord(f"the record of this job cannot be read: {claim.fault}")
+    settlement.write(jobs.default(), claim, here.servings[0], Refused(error=error))
 
 
 def _attempt(here: WorkerProcess, claim: Claim) -> None:

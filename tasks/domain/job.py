@@ -109,7 +109,8 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job as its owner sees it. Times are aware, UTC. `attempts` is a capped trail, oldest first.
+    """A job as its owner sees it. Times are aware, UTC. `attempts` is a capped trail, oldest first. `kind` and `mode`
+    are plain texts where a newer version wrote them.
 
     `images` has a receipt of each image: `in` is [width, height, bytes] as given, `out` is [width, height, bytes,
     quality] as the last provider was shown it, None before.
@@ -120,9 +121,9 @@ class Job:
 
     id: str
     owner: str
-    kind: Kind
+    kind: Kind | str
     status: Status
-    mode: Mode
+    mode: Mode | str
     model: str
     created_at: datetime
     started_at: datetime | None

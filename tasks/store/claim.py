@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.domain.job import Priority
+from tasks.domain.job import Kind, Priority
+
+#: Of what cannot be read so much is repeated.
+LONGEST_KIND = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,8 @@ class Claim:
 
     `places` is how many further places it may go to, `is_probe` that its call tries a circuit that is not closed.
     `scopes` are the quotas that count its call, which had room at `claimed_ms` by Redis' clock; `asked_at` is a moment
-    of this machine's (monotonic) that was not later.
+    of this machine's (monotonic) that was not later. `fault` says what of its record cannot be read, if anything: the
+    job is to be failed then.
     """
 
     job_id: str
@@ -59,6 +63,7 @@ class Claim:
     claimed_ms: int = 0
     asked_at: float = 0.0
     worker: str = ""
+    fault: str = ""
 
     @property
     def owner(self) -> str:
@@ -77,10 +82,15 @@ def owner(fence: int, worker: str) -> str:
 
 
 def claimed(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float) -> Claim:
-    """The claim that the script `claim` told of, in its order of values."""
-    fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(part) for part in answer[:8])
+    """The claim that the script `claim` told of, in its order of values.
+
+    It was written, so nothing that is wrong with the record may keep it from being told of: see `fault`.
+    """
+    fence, n, tries, max_tries, crashes, losses, suspect, left_ms = (int(float(part)) for part in answer[:8])
+    request, fault = _request(answer[8], answer[11])
     return Claim(
         job_id=job_id,
+        fault=fault,
         fence=fence,
         n=n,
         tries=tries,
@@ -93,7 +103,7 @@ def claimed(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float)
         queue=answer[9],
         provider=answer[14],
         target=answer[10],
-        request=json.loads(answer[11]),
+        request=request,
         places=int(answer[15]),
         is_probe=bool(answer[16]),
         priority=int(answer[17]),
@@ -102,3 +112,14 @@ def claimed(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float)
         asked_at=asked_at,
         worker=worker,
     )
+
+
+def _request(kind: str, text: str) -> tuple[Mapping[str, Any], str]:
+    """What is asked for, and what keeps it from being read."""
+    if kind not in [*Kind]:
+        return {}, f"its kind is {kind[:LONGEST_KIND]!r}, which is not known here"
+    try:
+        request = json.loads(text)
+    except ValueError:
+        return {}, "its request is not JSON"
+    return (request, "") if isinstance(request, dict) else ({}, "its request is no object")

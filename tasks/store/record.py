@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar, cast
 
 from redis import Redis
 
@@ -18,6 +20,11 @@ VISIBLE = [
     "usage", "error_code", "error_message", "attempts", "metadata", "phase", "reason", "until",
     "images", "cached", "coalesced_with", "saved",
 ]  # fmt: skip
+
+#: Where a record does not say when it began.
+EPOCH = datetime.fromtimestamp(0, UTC)
+DEFAULT_MODEL = "default"
+E = TypeVar("E", bound=StrEnum)
 
 #: How many index entries are looked at in one round trip.
 PAGE = 200
@@ -67,32 +74,47 @@ def _wait(values: Mapping[str, str | None]) -> Wait | None:
     return Wait(reason=reason, until=from_ms(values["until"]))
 
 
+def _word(kinds: type[E], text: str | None, default: E) -> E | str:
+    """A word of ours; as it is written where it is a newer version's, and the default where it is missing."""
+    return default if not text else kinds(text) if text in [*kinds] else text
+
+
+def _json(text: str | None) -> Any:
+    """What a field holds; None where it is missing or holds nothing that can be read."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
+
+
 def job(job_id: str, values: Mapping[str, str | None]) -> Job | None:
-    """The job of a record's VISIBLE fields; None when there is no record."""
+    """The job of a record's VISIBLE fields; None when there is no record. What is missing has its default."""
     if values["status"] is None:
         return None
     sure = cast(Mapping[str, str], values)
     return Job(
         id=job_id,
         owner=sure["owner"],
-        kind=Kind(sure["kind"]),
+        kind=_word(Kind, values["kind"], Kind.CHAT),
         status=Status(sure["status"]),
-        mode=Mode(sure["mode"]),
-        model=sure["model"],
-        created_at=from_ms(sure["created_at"]),  # type: ignore[arg-type]
+        mode=_word(Mode, values["mode"], Mode.AUTO),
+        model=values["model"] or DEFAULT_MODEL,
+        created_at=from_ms(values["created_at"]) or EPOCH,
         started_at=from_ms(values["started_at"]),
         finished_at=from_ms(values["finished_at"]),
-        expires_at=from_ms(sure["expires_at"]),  # type: ignore[arg-type]
-        result=json.loads(sure["result"]) if values["result"] else None,
-        usage=json.loads(sure["usage"]) if values["usage"] else None,
-        error=JobError(code=sure["error_code"], message=sure["error_message"]) if values["error_code"] else None,
-        attempts=tuple(_attempt(entry) for entry in json.loads(values["attempts"] or "[]")),
-        metadata=json.loads(sure["metadata"]),
+        expires_at=from_ms(values["expires_at"]) or EPOCH,
+        result=_json(values["result"]),
+        usage=_json(values["usage"]),
+        error=JobError(code=sure["error_code"], message=values["error_message"] or "")
+        if values["error_code"]
+        else None,
+        attempts=tuple(_attempt(entry) for entry in _json(values["attempts"]) or []),
+        metadata=_json(values["metadata"]) or {},
         waiting_on=_wait(values),
-        images=tuple(json.loads(values["images"] or "[]")),
+        images=tuple(_json(values["images"]) or []),
         cached=values["cached"] is not None,
         coalesced_with=values["coalesced_with"],
-        saved=json.loads(values["saved"]) if values["saved"] else None,
+        saved=_json(values["saved"]),
     )
 
 

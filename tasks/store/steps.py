@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -74,7 +75,10 @@ class Steps:
         answer = self._scripts.call("claim_step", [keys.job(record_id)], args)
         if not answer:
             return None
-        request = json.loads(answer[3]) if answer[3] else {}
+        # It is claimed: what is wrong with its request is for whoever does it to find.
+        request = {}
+        with suppress(ValueError):
+            request = json.loads(answer[3] or "{}")
         return Step(
             job_id=record_id,
             fence=int(answer[0]),

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 class Supervised:
     """A process that is started again whenever it exits, as a supervisor would."""
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
-        self._command, self._env, self.log = list(command), dict(env), log
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], log: Path, root: Path) -> None:
+        self._command, self._env, self.log, self._root = list(command), dict(env), log, root
         self.exits: list[int] = []
         self._stopping = threading.Event()
         self._spawn()
@@ -39,7 +39,7 @@ class Supervised:
     def _spawn(self) -> None:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._env, stdout=out, stderr=out, start_new_session=True
+                self._command, cwd=self._root, env=self._env, stdout=out, stderr=out, start_new_session=True
             )
 
     def _keep(self) -> None:
@@ -83,6 +83,8 @@ class Service:
         sandbox_url: str | None = None,
     ) -> None:
         self.data = data
+        #: The code that is run; another one may be set for what is started next.
+        self.root = ROOT
         self.valkey = Valkey(data / "valkey", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
                              *trail.OPTIONS, *valkey_options)  # fmt: skip
         self._count, self._concurrency, self._worker_options = workers, concurrency, list(worker_options)
@@ -141,7 +143,7 @@ class Service:
     def run(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Supervised:
         """Start `python ARGUMENTS…` under supervision."""
         own = {**self.env, **(env or {})}
-        return Supervised([sys.executable, *arguments], env=own, log=self.data / f"{name}.log")
+        return Supervised([sys.executable, *arguments], env=own, log=self.data / f"{name}.log", root=self.root)
 
     def add_worker(self, queues: str = "api", **env: str) -> Supervised:
         """Start one more worker."""

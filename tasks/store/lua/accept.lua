@@ -31,7 +31,7 @@ if idem ~= "" then
 end
 local now = now_ms()
 local expires_at = now + tonumber(ARGV[4])
-redis.call("HSET", KEYS[1], "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
+redis.call("HSET", KEYS[1], "version", RECORD_VERSION, "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
   "created_at", now, "expires_at", expires_at, unpack(ARGV, 8))
 -- In microseconds: a list has an order within one millisecond too.
 redis.call("ZADD", KEYS[3], now_us(), id)

@@ -31,7 +31,8 @@ local function new_step(batch, name, queue, priority, now, keep_ms, ...)
     redis.call("HSET", key, "expires_at", now + keep_ms)
     return key
   end
-  redis.call("HSET", key, "epoch", 0, "tries", 0, "status", "pending", "phase", "held", "batch_step", batch,
+  redis.call("HSET", key, "version", RECORD_VERSION, "epoch", 0, "tries", 0, "status", "pending", "phase", "held",
+    "batch_step", batch,
     "queue", queue, "priority", priority, "created_at", now, "expires_at", now + keep_ms, ...)
   return key
 end

@@ -7,7 +7,8 @@
 --         then queue, provider, default model, queue, …: who answers which queue at this worker
 --   returns {"gone"} not pending at this epoch: somebody else has it, or it is over
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
---           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own
+--           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own, or a record that is
+--            newer than this text
 --           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, …} parked behind a
 --            limit, a circuit or its batch's pause, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
@@ -15,8 +16,17 @@
 --            provider, how many further places it may go to, probe (0|1: its call tries an open circuit), priority}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target",
-  "batch", "lifted")
+  "batch", "lifted", "version")
 if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
+if is_newer(j.version) then
+  note_pop(id, j.queue or "", j.priority or "")
+  leave_to_newer(id, key, now)
+  return {"later"}
+end
+if mend(key, now) then
+  j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target", "batch",
+    "lifted")
+end
 local provider, default_target
 for i = 8, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end

@@ -11,6 +11,9 @@
 -- Every unfinished job has one entry in tandem:due, its watcher; an item in phase `shard` has its shard's, and what is
 -- held has its batch's.
 
+-- What this text understands. It rises by one whenever an older worker could not do what a record asks for; such a worker
+-- leaves what is newer than itself to others, uncharged, and looks again after a pause (docs/decisions/0030).
+local RECORD_VERSION, NEWER_MS = 1, 1000
 local ATTEMPTS_KEPT = 32
 -- Behind "paused:{batch}" wait the items of a paused batch that are not their shards' any more.
 local PAUSE_LINE = "paused:"
@@ -37,7 +40,7 @@ local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .
 
 -- kombu keeps one list per queue and priority; 0 is the queue's plain name.
 local function celery_key(queue, priority)
-  if tonumber(priority) == 0 then return queue end
+  if (tonumber(priority) or 0) == 0 then return queue end
   return queue .. "\6\22" .. priority
 end
 
@@ -49,6 +52,34 @@ local function fields_of(key, ...)
   for i, name in ipairs(names) do found[name] = values[i] or nil end
   return found
 end
+
+-- Numbers that a record has, and texts, with what is taken where one is missing: it is of an older version, was damaged, or
+-- is only the rest of one.
+local NUMBERS = {epoch = 0, tries = 0, max_tries = 5, crashes = 0, engine_losses = 0, priority = 0}
+local TEXTS = {queue = "api", kind = "chat", target = "", request = ""}
+local EXPECTED = {"epoch", "tries", "max_tries", "crashes", "engine_losses", "priority", "created_at", "expires_at",
+  "queue", "kind", "target", "request"}
+
+-- Give a record that is there what it lacks, so that it can be moved on and ends as any other. Returns whether it lacked any.
+local function mend(key, now)
+  local values, mended = redis.call("HMGET", key, unpack(EXPECTED)), false
+  for i, name in ipairs(EXPECTED) do
+    local default = NUMBERS[name] or name == "created_at" and now or name == "expires_at" and now + DAY_MS
+    if default and not tonumber(values[i]) or not default and not values[i] then
+      redis.call("HSET", key, name, default or TEXTS[name])
+      mended = true
+    end
+  end
+  return mended
+end
+
+-- What a JSON text holds; `otherwise` where it is missing or holds nothing that can be read.
+local function decoded(text, otherwise)
+  local is_read, value = pcall(cjson.decode, text or "")
+  return is_read and type(value) == "table" and value or otherwise
+end
+
+local function is_newer(version) return (tonumber(version) or 0) > RECORD_VERSION end
 
 -- What a caller shows at every write, "epoch worker": is the job in its hand? The epoch alone does not tell: on a replica
 -- that took over before it had heard of a claim, the next claim has the same one (docs/decisions/0030).
@@ -71,8 +102,7 @@ local function alone(id, step, ...)
 end
 
 local function open_attempt(key, now, entry)
-  local raw = redis.call("HGET", key, "attempts")
-  local trail = raw and cjson.decode(raw) or {}
+  local trail = decoded(redis.call("HGET", key, "attempts"), {})
   entry.started_at = now
   trail[#trail + 1] = entry
   if #trail > ATTEMPTS_KEPT then table.remove(trail, 1) end
@@ -82,11 +112,9 @@ end
 -- `more` is a JSON object of further fields ("" for none). Returns the attempt, or nil when there was none to close, and
 -- "provider model" as it was asked: `more` may say that a model of another name answered.
 local function close_attempt(key, now, outcome, reason, more)
-  local raw = redis.call("HGET", key, "attempts")
-  if not raw then return end
-  local trail = cjson.decode(raw)
+  local trail = decoded(redis.call("HGET", key, "attempts"), {})
   local last = trail[#trail]
-  if last.ended_at then return end
+  if not last or last.ended_at then return end
   local asked_of = last.provider .. " " .. last.model
   last.ended_at = now
   last.outcome = outcome
@@ -115,14 +143,14 @@ end
 local function count_queued(batch, queue, n) redis.call("HINCRBY", batch_key(batch), "queued " .. queue, n) end
 
 -- Interactive before batch, the older first.
-local function place_of(priority, created_at) return tonumber(priority) * 1e13 + tonumber(created_at) end
+local function place_of(priority, created_at) return (tonumber(priority) or 0) * 1e13 + (tonumber(created_at) or 0) end
 
 -- The job is nobody's: out of every line it may stand in. Returns its flight, if it is of one.
 local function leave_lines(id, key)
   local j = fields_of(key, "queue", "priority", "limit", "phase", "flight")
-  if j.phase == "queued" then redis.call("ZREM", waiting_key(j.queue, j.priority), id) end
-  if j.phase == "parked" then redis.call("ZREM", parked_key(j.limit), id) end
-  if j.phase == "following" then redis.call("ZREM", followers_key(j.flight), id) end
+  if j.phase == "queued" and j.queue and j.priority then redis.call("ZREM", waiting_key(j.queue, j.priority), id) end
+  if j.phase == "parked" and j.limit then redis.call("ZREM", parked_key(j.limit), id) end
+  if j.phase == "following" and j.flight then redis.call("ZREM", followers_key(j.flight), id) end
   return j.flight
 end
 
@@ -140,13 +168,18 @@ end
 -- its beginning.
 local function spill_at(j)
   local ready_at = redis.call("HGET", "tandem:ready_at", j.target == "" and j.queue or j.queue .. ":" .. j.target)
-  return math.max(tonumber(ready_at or 0), tonumber(j.created_at)) + tonumber(j.patience)
+  return math.max(tonumber(ready_at or 0), tonumber(j.created_at)) + (tonumber(j.patience) or 0)
 end
 
 -- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
 -- messages finds the job: overtaken by later ones, or waiting while the queue is empty.
 local function enqueue(id, key, now)
   local j = fields_of(key, "queue", "priority", "epoch", "expires_at", "patience", "target", "created_at")
+  if not (j.queue and j.epoch and tonumber(j.priority) and tonumber(j.expires_at) and tonumber(j.created_at) and j.target)
+  then
+    mend(key, now)
+    j = fields_of(key, "queue", "priority", "epoch", "expires_at", "patience", "target", "created_at")
+  end
   local seq = redis.call("INCR", "tandem:sequence")
   redis.call("HSET", key, "status", "pending", "phase", "queued", "queued_at", now)
   redis.call("HDEL", key, "until", "reason")
@@ -163,6 +196,14 @@ local function back_off(id, key, now, until_ms, reason)
   redis.call("ZADD", "tandem:due", math.min(until_ms, expires_at), id)
 end
 
+-- A record that is newer than this text waits for a worker that understands it. Those of its own version are many, so it
+-- does not go round and round between them.
+local function leave_to_newer(id, key, now)
+  leave_lines(id, key)
+  redis.call("HINCRBY", key, "epoch", 1)
+  back_off(id, key, now, now + NEWER_MS, "newer")
+end
+
 -- Line a job up behind a limit, interactive before batch, the older first; or behind what else `reason` says, in the
 -- order of `since`. Its watcher is its deadline; it is let go when there is room.
 local function park(id, key, now, limit, until_ms, reason, since)
@@ -177,7 +218,7 @@ end
 -- The items that a shard was made of.
 local function items_of_shard(key)
   local s, ids = fields_of(key, "batch_step", "request"), {}
-  for i, line in ipairs(cjson.decode(s.request).numbers) do ids[i] = item_id(s.batch_step, line) end
+  for i, line in ipairs(decoded(s.request, {}).numbers or {}) do ids[i] = item_id(s.batch_step, line) end
   return ids
 end
 
@@ -206,7 +247,7 @@ local function count_item(key, now, status)
   -- No two alike, so that pages of them have an end: time stands still in a script.
   local at = math.max(now_us(), tonumber(b.settled_us or 0) + 1)
   redis.call("HSET", batch, "settled_us", string.format("%.0f", at))
-  redis.call("ZADD", batch .. ":settled", at, j.line)
+  if j.line then redis.call("ZADD", batch .. ":settled", at, j.line) end
   local finish = step_id(j.batch, "finish")
   if settled >= tonumber(b.valid or math.huge) or (status == "failed" and b.stop_at and ended >= tonumber(b.stop_at)) then
     -- One that runs right now looks again by itself.

@@ -20,7 +20,7 @@ while i <= #ARGV do
     doubled[#doubled + 1] = {line = tonumber(n), custom_id = name, code = "duplicate_custom_id", field = "custom_id",
       message = "the custom_id '" .. name .. "' is that of an earlier item"}
   else
-    redis.call("HSET", job_key(id), "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
+    redis.call("HSET", job_key(id), "version", RECORD_VERSION, "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
       "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[3],
       "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 7, i + 6 + count))
     local queue = redis.call("HGET", job_key(id), "queue")

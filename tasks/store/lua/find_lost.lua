@@ -8,10 +8,12 @@ local now, patience, send = now_ms(), tonumber(ARGV[1]), {}
 
 local function message_of(id, waiting, is_lost)
   local key = job_key(id)
-  local queued_at = redis.call("HGET", key, "queued_at")
-  if not queued_at then
-    redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted
-  elseif is_lost(tonumber(queued_at)) then
+  local j = fields_of(key, "status", "phase", "queued_at", "queue", "priority")
+  local names_line = j.queue and j.priority
+  if j.status ~= "pending" or j.phase ~= "queued" or names_line and waiting_key(j.queue, j.priority) ~= waiting then
+    redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted; or it is in another line
+  elseif is_lost(tonumber(j.queued_at) or 0) then
+    if not names_line then redis.call("ZREM", waiting, id) end
     -- A new sequence: with its old one the job would stay overtaken and be sent again at every look.
     return enqueue(id, key, now)
   end

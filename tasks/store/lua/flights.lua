@@ -27,7 +27,7 @@ local function is_unfinished(status) return status == "pending" or status == "pr
 local function answer_of(id)
   local a = fields_of(job_key(id), "status", "owner", "result", "usage", "images", "attempts")
   if a.status ~= "completed" or not a.result then return end
-  local trail, used = cjson.decode(a.attempts or "[]"), a.usage and cjson.decode(a.usage) or {}
+  local trail, used = decoded(a.attempts, {}), decoded(a.usage, {})
   local by = trail[#trail] or {}
   local saved = {queue = by.queue, provider = by.provider, model = by.model}
   for _, name in ipairs({"prompt_tokens", "completion_tokens", "total_tokens"}) do saved[name] = used[name] end
@@ -69,7 +69,7 @@ local function follows(key, flight)
 end
 
 -- Redis may have been away for long: what is needed now is kept, whatever deadline has passed.
-local function kept_for(expires_at, now) return string.format("%.0f", math.max(expires_at, now) + KEPT_MS) end
+local function kept_for(expires_at, now) return string.format("%.0f", math.max(tonumber(expires_at) or 0, now) + KEPT_MS) end
 
 -- Among the followers, and watched. The list forgets itself after the last one's deadline.
 local function stand_by(id, key, now, flight, leaders_expires_at)
@@ -78,7 +78,7 @@ local function stand_by(id, key, now, flight, leaders_expires_at)
   local kept_until = kept_for(j.expires_at, now)
   redis.call("PEXPIREAT", followers_key(flight), kept_until, "NX")
   redis.call("PEXPIREAT", followers_key(flight), kept_until, "GT")
-  redis.call("ZADD", "tandem:due", math.min(j.expires_at, leaders_expires_at + LATE_MS), id)
+  redis.call("ZADD", "tandem:due", math.min(j.expires_at, (tonumber(leaders_expires_at) or 0) + LATE_MS), id)
 end
 
 -- The first followers get the answer, the others in further steps of the sweep.

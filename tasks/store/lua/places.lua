@@ -8,8 +8,7 @@
 local LOOK_AGAIN = 5000
 
 local function places_of(key)
-  local routes = redis.call("HGET", key, "routes")
-  return routes and cjson.decode(routes) or {}
+  return decoded(redis.call("HGET", key, "routes"), {})
 end
 
 -- The first further place that has not retired the model and whose circuit lets a job in. With `any`, one whose circuit

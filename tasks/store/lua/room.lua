@@ -12,9 +12,9 @@ local GIVEN_MOST = 200
 -- Tokens that a job may take here.
 local function tokens_of(s, j)
   if s.quota.tpm == 0 then return 0 end
-  local answer = tonumber(j.most_tokens or 0)
+  local answer = tonumber(j.most_tokens) or 0
   if answer == 0 then answer = tonumber(s.output or OUTPUT) end
-  return math.min(math.ceil(tonumber(j.prompt_tokens or 0) * tonumber(s.ratio or 1)) + answer, s.quota.tpm)
+  return math.min(math.ceil((tonumber(j.prompt_tokens) or 0) * tonumber(s.ratio or 1)) + answer, s.quota.tpm)
 end
 
 local function tokens_at(s, tokens, now)

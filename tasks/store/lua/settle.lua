@@ -15,11 +15,11 @@ local last, asked_of = close_attempt(key, now, ARGV[5], ARGV[6], ARGV[7])
 if last and last.usage then
   -- Where a job ends, so once.
   local line = last.provider .. " " .. last.model .. " "
-  count(j.owner, now, line, {requests = 1})
-  count(j.owner, now, line, last.usage)
+  count(j.owner or "", now, line, {requests = 1})
+  count(j.owner or "", now, line, last.usage)
   if j.batch then add_up(batch_key(j.batch), "used ", last.usage) end
 end
-if j.question and status == "completed" and asked_of == j.asked_of then
+if j.question and j.cache_for_s and status == "completed" and asked_of == j.asked_of then
   redis.call("SET", answer_key(j.question), id, "EX", j.cache_for_s)
 end
 finish(id, key, now, status, ARGV[4])

@@ -22,7 +22,7 @@ redis.call("HSET", "tandem:sweep", "swept_at", now)
 
 -- Workers last seen within half a lease of each other went down together: a host or a network, not a job.
 local function died_alone(worker)
-  local seen = tonumber(redis.call("ZSCORE", KEYS[2], worker) or 0)
+  local seen = tonumber(redis.call("ZSCORE", KEYS[2], worker or "") or 0)
   if seen == 0 or seen + lease > now then return false end
   return redis.call("ZCOUNT", KEYS[2], seen - lease / 2, seen + lease / 2) == 1
 end
@@ -45,9 +45,15 @@ end
 local function look_at(id, key)
   local j = fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes", "flight")
   -- What is no record, or only the rest of one, must not keep everybody else from being looked at.
-  if not j.status or not j.expires_at then
+  if not j.status or not (j.expires_at or j.epoch) then
     redis.call("ZREM", KEYS[1], id)
-  elseif tonumber(j.expires_at) <= now then
+    return
+  end
+  if not tonumber(j.expires_at) or not tonumber(j.epoch) then
+    mend(key, now)
+    j.expires_at, j.epoch = unpack(redis.call("HMGET", key, "expires_at", "epoch"))
+  end
+  if tonumber(j.expires_at) <= now then
     redis.call("HINCRBY", key, "epoch", 1)
     expire(id, key, now, ARGV[3])
     if j.status == "processing" then
