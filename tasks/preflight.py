@@ -24,6 +24,11 @@ def check() -> None:
     catalog.models()
 
 
+def keep_private() -> None:
+    """Let nobody else read the files that this process and its children write: prompts and answers are in them."""
+    os.umask(0o077)
+
+
 def check_engine(here: Settings) -> None:
     """What a gpu worker needs too: the program that it runs. Raises BadSettings."""
     if here.vllm_executable.is_file() and os.access(here.vllm_executable, os.X_OK):
@@ -64,6 +69,7 @@ def _is_replaced(worker: Worker, here: Settings) -> bool:
 @signals.celeryd_init.connect
 def _check_worker(options: dict[str, Any], **_: Any) -> None:
     """End a worker that is being started. Celery would log any other exception and go on."""
+    keep_private()
     try:
         check()
         if engines := serving.local_queues(options.get("queues") or ()):

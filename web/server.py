@@ -16,6 +16,7 @@ from web import prefer
 
 def _start() -> settings.Settings:
     """The settings, or one sentence and the end."""
+    preflight.keep_private()
     try:
         preflight.check()
     except BadSettings as error:

@@ -13,6 +13,7 @@ from tasks import preflight, settings
 from tasks.launcher import checks, environment, greeting, owner, programs, valkey
 from tasks.launcher.announcement import Announcement
 from tasks.launcher.environment import Surroundings
+from tasks.launcher.erasure import Erasure
 from tasks.launcher.interrupt import Interrupt
 from tasks.launcher.logs import Follower, last_line
 from tasks.launcher.programs import Program
@@ -35,6 +36,7 @@ class Interrupted(Exception):
 
 def run(interrupt: Interrupt) -> int:
     """Run until a signal comes. Returns the exit status."""
+    preflight.keep_private()
     try:
         preflight.check()
         here = settings.get()
@@ -72,6 +74,7 @@ class Launch:
         names = ["supervisord", *(one.name for one in self._programs)]
         self._followers = [Follower(self._log(name), name) for name in names]
         self._announcement: Announcement | None = None
+        self._erasure = None if self._server is None else Erasure(self._server.directory, self._server.url)
 
     def run(self) -> None:
         """Start, watch until a signal comes, stop. Raises LaunchError when it could not start or broke."""
@@ -117,6 +120,8 @@ class Launch:
             for follower in self._followers:
                 for line in follower.look():
                     say(line)
+            if self._erasure is not None:
+                self._erasure.tick()
             # A supervisor that is slow to answer is asked again.
             with contextlib.suppress(LaunchError):
                 self._supervisor.revive()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ MARK = "SUPERVISED_FOR_TANDEM"
 NAME = "SUPERVISOR_PROCESS_NAME"
 #: What a supervisor left alone may take to stop everything in order, and what its orphans may take.
 IN_ORDER_S, ORPHANS_S, STORE_S, KILL_S = 20.0, 4.0, 3.0, 2.0
+#: Nobody else reads prompts and answers: they are in the log of Valkey, in files and in logs of engines.
+PRIVATE = 0o700
 #: Helpers of a process that has just ended (multiprocessing's server of children) end by themselves within this.
 HELPERS_S = 0.5
 
@@ -31,7 +34,9 @@ HELPERS_S = 0.5
 def owned(data: Path) -> Iterator[None]:
     """Own `data` for the block. Raises LaunchError when another launcher that lives does."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if stat.S_IMODE(data.stat().st_mode) != PRIVATE:
+            data.chmod(PRIVATE)
         lock = (data / "launcher.lock").open("a+")
     except OSError as error:
         raise LaunchError(f"{data} (TANDEM_DATA) cannot be written to: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import stat
 import subprocess
 from collections.abc import Iterator
 
@@ -59,6 +60,14 @@ def test_the_embedded_valkey_lets_no_stranger_in_and_drops_nothing(run: Launched
         Redis.from_url(f"redis://{url.split('@')[1]}").ping()
     settings = Redis.from_url(url, decode_responses=True).config_get("maxmemory-policy", "appendonly")
     assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes"}
+
+
+def test_nobody_else_reads_what_it_writes(run: Launched) -> None:
+    run.post(wait_s=20)
+    assert stat.S_IMODE(run.data.stat().st_mode) == 0o700
+    files = [path for path in run.data.rglob("*") if not path.is_symlink()]
+    assert {path.name for path in files} > {"appendonlydir", "web.log", "api.log"}
+    assert [path for path in files if path.stat().st_mode & 0o077] == []
 
 
 def test_a_killed_worker_is_started_again_and_works(run: Launched) -> None:
