@@ -113,6 +113,7 @@ def _access(here: Settings, base_url: str, *, api_key: str = "", concurrency: in
         concurrency=concurrency,
         connect_timeout_s=here.connect_timeout_s,
         embedding_batch=here.embedding_batch,
+        answer_max_bytes=here.answer_max_bytes,
     )
 
 

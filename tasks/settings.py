@@ -122,6 +122,7 @@ class Settings(BaseSettings):
     api_concurrency: int = _env("TANDEM_API_CONCURRENCY", 64, ge=1)
     gpu_concurrency: int = _env("TANDEM_GPU_CONCURRENCY", 64, ge=1)
     embedding_batch: int = _env("TANDEM_EMBEDDING_BATCH", 64, ge=1)
+    answer_max_bytes: int = _env("TANDEM_ANSWER_MAX_BYTES", 16 * 1024 * 1024, gt=0)
     call_timeout_s: float = _env("TANDEM_CALL_TIMEOUT_S", 600.0, gt=0)
     connect_timeout_s: float = _env("TANDEM_CONNECT_TIMEOUT_S", 5.0, gt=0)
     expires_in_s: float = _env("TANDEM_EXPIRES_IN_S", 24 * 3600.0, gt=0, le=LONGEST_EXPIRES_IN_S)

@@ -44,5 +44,5 @@ def _response(status: int, own: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _line(own: str, custom_id: str | None, response: dict[str, Any] | None, error: dict[str, str] | None) -> bytes:
     said = {"id": f"batch_req_{own.partition('_')[2]}", "custom_id": custom_id, "response": response, "error": error}
-    # A model may answer with half a character: it is escaped, as JSON may have it.
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    # In ASCII: U+2028, U+2029 and U+0085 end a line for many who read lines.
+    return json.dumps(said).encode() + b"\n"

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
     EmptyAnswer,
+    InvalidResponse,
     ProviderOverloaded,
     ReasoningExhausted,
 )
 from tasks.domain.result import FINISHED, ChatResult, Completion, Usage
+from tasks.providers import lists, received
 
 THINK, END_THINK = "<think>", "</think>"
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """The JSON object in an answer. Raises ConnectionLost when it is none: it broke off, or a proxy spoke."""
+    """The JSON object in an answer, storable. Raises ConnectionLost when it is none: it broke off, or a proxy spoke;
+    InvalidResponse when it is one that nobody could read."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        value = received.loads(body)
+    except received.Excessive as error:
+        raise InvalidResponse(f"the answer cannot be read: {error}") from error
+    except ValueError as error:
         raise ConnectionLost("the answer is not whole JSON") from error
     if not isinstance(value, dict):
         raise ConnectionLost("the answer is not a JSON object")
@@ -47,8 +51,13 @@ def completion(body: dict[str, Any], *, model: str) -> Completion[ChatResult]:
     usage = usage_of(body.get("usage"))
     result = result_of(choice.get("message"), finish_reason=reason)
     raise_if_silent(result, usage)
-    answered_by = body.get("model")
-    return Completion(result=result, usage=usage, model=answered_by if isinstance(answered_by, str) else model)
+    return Completion(result=result, usage=usage, model=named(body, model))
+
+
+def named(body: dict[str, Any], model: str) -> str:
+    """The model that answered, as the body has it; `model` where it names none."""
+    said = body.get("model")
+    return said if lists.is_name(said) else model
 
 
 def first_choice(body: dict[str, Any]) -> dict[str, Any]:
@@ -63,15 +72,27 @@ def result_of(said: Any, *, finish_reason: str) -> ChatResult:
     """A choice's message, with the thoughts kept apart from the answer."""
     said = said if isinstance(said, dict) else {}
     content, thoughts = said.get("content"), said.get("reasoning_content") or said.get("reasoning")
+    thoughts = thoughts if isinstance(thoughts, str) else None
     if isinstance(content, str):
-        content, thoughts = (content.lstrip(), str(thoughts).strip()) if thoughts else without_thoughts(content)
+        content, thoughts = (content.lstrip(), thoughts.strip()) if thoughts else without_thoughts(content)
     calls = said.get("tool_calls")
     return ChatResult(
         content=content if isinstance(content, str) else None,
-        reasoning=thoughts if isinstance(thoughts, str) else None,
-        tool_calls=tuple(calls) if isinstance(calls, list) else (),
+        reasoning=thoughts,
+        tool_calls=tuple(_call(one) for one in calls if isinstance(one, dict)) if isinstance(calls, list) else (),
         finish_reason=finish_reason,
     )
+
+
+def _call(said: dict[str, Any]) -> dict[str, Any]:
+    try:
+        call: dict[str, Any] = received.storable(said)
+    except received.Excessive as error:
+        raise InvalidResponse(f"a tool call cannot be read: {error}") from error
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    return {**call, "function": {**function, "arguments": received.arguments(function["arguments"])}}
 
 
 def without_thoughts(content: str) -> tuple[str, str | None]:

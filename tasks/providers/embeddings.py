@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from tasks.domain.provider_errors import InvalidResponse
 from tasks.domain.result import Completion, EmbeddingResult, Usage
-from tasks.providers.answers import usage_of
+from tasks.providers.answers import named, usage_of
 
 Vector = tuple[float, ...]
 
@@ -37,18 +38,20 @@ def joined(
     lengths = {len(vector) for vector in all_of_them}
     if len(lengths) != 1:
         raise InvalidResponse("the provider sent vectors of different lengths")
-    named = bodies[0].get("model")
     return Completion(
         result=EmbeddingResult(embeddings=all_of_them, dimensions=lengths.pop()),
         usage=_total([usage_of(body.get("usage")) for body in bodies]),
-        model=named if isinstance(named, str) else model,
+        model=named(bodies[0], model),
     )
 
 
 def _vector(said: Any) -> Vector:
     if not isinstance(said, list) or not said or not all(type(number) in (int, float) for number in said):
         raise InvalidResponse("the provider sent something that is no vector")
-    return tuple(float(number) for number in said)
+    vector = tuple(float(number) for number in said)
+    if not all(map(math.isfinite, vector)):
+        raise InvalidResponse("the provider sent a vector with numbers that are none")
+    return vector
 
 
 def _total(usages: Sequence[Usage | None]) -> Usage | None:

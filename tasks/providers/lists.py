@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from tasks.catalog_file import LONGEST_NAME, NAME
 from tasks.domain.provider_errors import InvalidResponse
@@ -17,4 +17,9 @@ def ids(body: dict[str, Any]) -> frozenset[str]:
     if not isinstance(data, list) or len(data) > MOST:
         raise InvalidResponse("the provider sent no list of models")
     said = [one.get("id") for one in data if isinstance(one, dict)]
-    return frozenset(one for one in said if isinstance(one, str) and len(one) <= LONGEST_NAME and NAME.fullmatch(one))
+    return frozenset(one for one in said if is_name(one))
+
+
+def is_name(said: Any) -> TypeGuard[str]:
+    """Whether this is a model's name."""
+    return isinstance(said, str) and len(said) <= LONGEST_NAME and bool(NAME.fullmatch(said))

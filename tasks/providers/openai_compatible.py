@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Required, TypedDict, Unpack
@@ -17,11 +18,13 @@ from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers import answers, base_models, embeddings, lists, reasoning, refusals
 from tasks.providers.base import Call
-from tasks.providers.transport import Answer, Transport
+from tasks.providers.transport import ANSWER_MAX_BYTES, Answer, Transport
 
 CONCURRENCY, CONNECT_TIMEOUT_S = 64, 5.0
 #: Texts per call. NVIDIA's endpoints take more of some models and fewer of others.
 EMBEDDING_BATCH = 64
+
+HTTP_ERROR = re.compile("[45][0-9]{2}")
 
 log = structlog.get_logger()
 
@@ -39,6 +42,8 @@ class Access(TypedDict, total=False):
     embedding_batch: int
     #: In place of the usual certificate authorities.
     ca_file: str | None
+    #: The longest answer, unpacked.
+    answer_max_bytes: int
 
 
 class OpenAICompatible:
@@ -59,6 +64,7 @@ class OpenAICompatible:
         self._transport = Transport(
             concurrency=access.get("concurrency", CONCURRENCY),
             connect_timeout_s=access.get("connect_timeout_s", CONNECT_TIMEOUT_S),
+            answer_max_bytes=access.get("answer_max_bytes", ANSWER_MAX_BYTES),
             ca_file=access.get("ca_file"),
         )
 
@@ -148,10 +154,9 @@ class OpenAICompatible:
 
     def _note(self, answer: Answer, model: str, call: Call) -> None:
         if answer.status in refusals.ABOUT_ACCOUNT:
-            # The operator must see what the client may not.
-            said = refusals.masked(refusals.message(answer.body))
+            # The operator must see that it is the account. Not in the provider's words: they may repeat what was asked.
             where = {"provider": self.name, "model": model, "request_id": call.request_id}
-            log.warning("provider.refused", status=answer.status, detail=said, **where)
+            log.warning("provider.refused", status=answer.status, code=refusals.code(answer), **where)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -167,7 +172,7 @@ def error_in_success(body: dict[str, Any]) -> Answer | None:
         return None
     details = error if isinstance(error, dict) else {"message": str(error)}
     code = str(details.get("code"))
-    status = int(code) if code.isdecimal() and 400 <= int(code) < 600 else 502
+    status = int(code) if HTTP_ERROR.fullmatch(code) else 502
     metadata = details.get("metadata")
     headers = metadata.get("headers") if isinstance(metadata, dict) else None
     said = {str(k): str(v) for k, v in headers.items()} if isinstance(headers, dict) else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import time
 from typing import Unpack
 
@@ -10,7 +10,7 @@ from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
-from tasks.providers import answers
+from tasks.providers import answers, received
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
 from tasks.providers.refusals import RETRY_AFTER_MAX_S
@@ -19,6 +19,7 @@ from tasks.providers.transport import Answer
 #: How OpenRouter learns which application calls; it shows them in its rankings.
 APPLICATION = {"HTTP-Referer": "https://github.com/tandem-jobs/tandem", "X-OpenRouter-Title": "Tandem"}
 FREE = ":free"
+MILLISECONDS = re.compile("[0-9]{1,15}")
 #: The numbers that `GET /key` may tell: credit in dollars, and whether any was ever bought.
 KEY_SAYS = ("limit", "limit_remaining", "usage", "usage_daily", "usage_weekly", "usage_monthly", "is_free_tier")
 
@@ -80,13 +81,13 @@ class OpenRouter(OpenAICompatible):
 def refused_upstream(body: bytes) -> bool:
     """Whether it was a provider behind OpenRouter who refused: that concerns one model, not our key."""
     try:
-        return bool(json.loads(body)["error"]["metadata"]["provider_name"])
+        return bool(received.loads(body)["error"]["metadata"]["provider_name"])
     except (ValueError, KeyError, TypeError):
         return False
 
 
 def until_reset_s(reset: str) -> float | None:
     """Seconds until `reset`, which is in milliseconds since the epoch."""
-    if not reset.isdecimal():
+    if not MILLISECONDS.fullmatch(reset):
         return None
     return min(max(int(reset) / 1000 - time.time(), 0.0), RETRY_AFTER_MAX_S)

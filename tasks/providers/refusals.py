@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -37,6 +36,7 @@ from tasks.domain.provider_errors import (
     ProviderOverloaded,
     RateLimited,
 )
+from tasks.providers import received
 from tasks.providers.transport import Answer
 
 #: An upstream message is passed on up to this many characters.
@@ -64,6 +64,8 @@ SECRETS = re.compile(
     r"|\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}",
     re.IGNORECASE,
 )
+#: An error's own word, such as `invalid_api_key`.
+WORD = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}|[0-9]{1,6}")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -104,25 +106,39 @@ ABOUT_ACCOUNT: Mapping[int, tuple[type[PermanentError], str]] = {
 def message(body: bytes) -> str:
     """What an error body says, in any of the shapes in use; empty when it is no JSON."""
     try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
+        said = received.loads(body)
+    except ValueError:
         return ""
-    return _text(said)
+    return _text(said, deepest=received.DEEPEST)
+
+
+def code(answer: Answer) -> str:
+    """The word that a provider has for its refusal; "" where it says none, or something that is no word."""
+    try:
+        body = received.loads(answer.body)
+    except ValueError:
+        return ""
+    error = body.get("error") if isinstance(body, dict) else None
+    said = error if isinstance(error, dict) else body if isinstance(body, dict) else {}
+    words = (str(said.get(name) or "") for name in ("code", "type"))
+    return next((word for word in words if WORD.fullmatch(word) and not SECRETS.search(word)), "")
 
 
 def _is_moderated(body: bytes) -> bool:
     """Whether a 403 speaks of what was asked: OpenRouter's moderation says what it flagged."""
     try:
-        return "flagged_input" in json.loads(body)["error"]["metadata"]
-    except (ValueError, RecursionError, KeyError, TypeError):
+        return "flagged_input" in received.loads(body)["error"]["metadata"]
+    except (ValueError, KeyError, TypeError):
         return False
 
 
-def _text(said: Any) -> str:
+def _text(said: Any, *, deepest: int) -> str:
     if isinstance(said, str):
         return said
+    if deepest == 0:
+        return ""
     if isinstance(said, list):  # FastAPI's: one entry for each field at fault
-        return "; ".join(filter(None, map(_text, said)))
+        return "; ".join(filter(None, (_text(one, deepest=deepest - 1) for one in said)))
     if not isinstance(said, dict):
         return ""
     raw = said["metadata"].get("raw") if isinstance(said.get("metadata"), dict) else None
@@ -130,7 +146,7 @@ def _text(said: Any) -> str:
         return message(raw.encode()) or raw
     for name in ("error", "message", "detail", "msg", "title"):
         if said.get(name):
-            return _text(said[name])
+            return _text(said[name], deepest=deepest - 1)
     return ""
 
 

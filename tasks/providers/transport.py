@@ -10,6 +10,7 @@ import requests
 import urllib3
 
 from tasks.domain.provider_errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
+from tasks.providers import bodies
 from tasks.providers.base import Call
 from tasks.providers.connection import CallAdapter, Exchange, carry
 
@@ -19,6 +20,9 @@ READ_MARGIN_S = 2.0
 STALE_WITHIN_S = 0.5
 
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+#: Of one answer, unpacked.
+ANSWER_MAX_BYTES = 16 * 1024 * 1024
+
 TIMED_OUT = (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError)
 
 
@@ -34,10 +38,19 @@ class Answer:
 class Transport:
     """Sends requests that can be cut. Serves `concurrency` threads at once; a further one waits for its turn.
 
-    `ca_file` replaces certifi's certificate authorities. Proxies, netrc and cookies are not looked at.
+    No answer may be longer than `answer_max_bytes`. `ca_file` replaces certifi's certificate authorities. Proxies,
+    netrc and cookies are not looked at.
     """
 
-    def __init__(self, *, concurrency: int, connect_timeout_s: float, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        connect_timeout_s: float,
+        answer_max_bytes: int = ANSWER_MAX_BYTES,
+        ca_file: str | None = None,
+    ) -> None:
+        self._answer_max_bytes = answer_max_bytes
         self._connect_timeout_s = connect_timeout_s
         self._verify: bool | str = ca_file or True
         # The adapter without a Session around it: cookies, redirects, netrc and proxies are nothing we want, and
@@ -47,7 +60,8 @@ class Transport:
     def send(self, method: str, url: str, *, headers: dict[str, str], body: bytes | None, call: Call) -> Answer:
         """Send one request and read the whole answer; redirects are not followed.
 
-        Raises ConnectionLost, ProviderTimeout, or CallCut when `call` was ended by us.
+        Raises ConnectionLost, ProviderTimeout, InvalidResponse for an answer that is too long, or CallCut when `call`
+        was ended by us.
         """
         request = prepare(method, url, headers, body)
         exchange = Exchange(call)
@@ -75,12 +89,21 @@ class Transport:
         try:
             timeout = (min(self._connect_timeout_s, left_s), exchange.patience_s)
             response = self._adapter.send(request, stream=True, timeout=timeout, verify=self._verify, proxies={})
-            body = response.raw.read(decode_content=True)
+            body = self._read(response.raw)
         finally:
             call.detach()
         # A body without a length ends where the socket was shut down, and looks whole.
         call.raise_if_cut()
         return Answer(status=response.status_code, headers=response.headers, body=body)
+
+    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
+        try:
+            return bodies.read(raw, most_bytes=self._answer_max_bytes)
+        except BaseException:
+            # With the rest of the answer in it the connection is of no use; its place in the pool is.
+            raw.close()
+            raw.release_conn()
+            raise
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -92,7 +115,8 @@ def prepare(method: str, url: str, headers: dict[str, str], body: bytes | None) 
     request = requests.PreparedRequest()
     request.method = method
     request.url = url
-    request.headers = requests.structures.CaseInsensitiveDict(headers)
+    # Said, since what is not said may be answered in any way.
+    request.headers = requests.structures.CaseInsensitiveDict({"Accept-Encoding": "identity", **headers})
     request.body = body
     if body is not None:
         request.headers["Content-Length"] = str(len(body))

@@ -25,6 +25,8 @@ VISIBLE = [
 EPOCH = datetime.fromtimestamp(0, UTC)
 DEFAULT_MODEL = "default"
 E = TypeVar("E", bound=StrEnum)
+#: Records of earlier versions may have NaN and infinities in them, which no strict reader takes.
+_read = json.JSONDecoder(parse_constant=lambda _: None).decode
 
 #: How many index entries are looked at in one round trip.
 PAGE = 200
@@ -82,7 +84,7 @@ def _word(kinds: type[E], text: str | None, default: E) -> E | str:
 def _json(text: str | None) -> Any:
     """What a field holds; None where it is missing or holds nothing that can be read."""
     try:
-        return json.loads(text) if text else None
+        return _read(text) if text else None
     except ValueError:
         return None
 

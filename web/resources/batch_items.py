@@ -98,5 +98,5 @@ def _refused(invalid: InvalidItem) -> dict[str, Any]:
 
 
 def _line(said: dict[str, Any]) -> bytes:
-    # A model may answer with half a character: it is escaped, as JSON may have it.
-    return json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    # In ASCII: U+2028, U+2029 and U+0085 end a line for many who read lines.
+    return json.dumps(said).encode() + b"\n"
