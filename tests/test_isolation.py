@@ -112,3 +112,11 @@ def test_a_child_that_is_cut_is_not_charged(suspect: Suspect) -> None:
     suspect.call.cut("drain")
     suspect.end()
     assert suspect.crashes() == 0
+
+
+def test_a_child_that_could_not_write_what_came_of_its_job_is_not_charged(valkey: Valkey) -> None:
+    """Redis stayed away: the lease tells the rest."""
+    claim = attempts.claim(attempts.submit())
+    isolation._conclude(claim, attempts.BY, isolation.IsolatedCall.of(claim), isolation.UNWRITTEN)
+    job = dispatch.find(claim.job_id, "o")
+    assert (job.status, job.attempts[-1]["outcome"]) == (Status.PROCESSING, None)

@@ -40,6 +40,23 @@ def test_a_list_skips_what_has_expired_and_goes_on_behind_a_job(store: Jobs) -> 
     assert store.redis.zcard(keys.owner_jobs("o")) == 4
 
 
+def test_a_job_is_its_owners_alone(store: Jobs) -> None:
+    job_id = accept(store)
+    assert store.find(job_id, "another") is None
+    assert not store.cancel(job_id, "another")
+    assert not store.erase(job_id, "another")
+    found = store.find(job_id, "o")
+    assert found is not None
+    assert found.status is Status.PENDING
+
+
+def test_whoever_repeats_an_erasure_gets_the_same_answer(store: Jobs) -> None:
+    """Its first answer may have been lost. Another owner is told nothing."""
+    job_id = accept(store)
+    assert [store.erase(job_id, owner) for owner in ("o", "o", "another")] == [True, True, False]
+    assert 0 < int(str(store.redis.ttl(keys.erased(job_id)))) <= 24 * 3600
+
+
 def test_whoever_waits_is_woken_by_the_end(store: Jobs) -> None:
     job_id = accept(store)
     held = claim(store, job_id, "w")

@@ -125,6 +125,15 @@ def test_a_shorter_hold_does_not_shorten_a_longer_one(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_a_shorter_hold_of_a_quota_does_not_shorten_a_longer_one(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 10})
+    first, second = house.claim(house.accept()), house.claim(house.accept())
+    house.jobs.call_over(over(first, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=40))
+    held_until = valkey.client.hget(keys.limit(PROVIDER), "until")
+    house.jobs.call_over(over(second, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=1))
+    assert valkey.client.hget(keys.limit(PROVIDER), "until") == held_until
+
+
 def test_refusals_of_calls_that_were_under_way_together_lower_the_limit_once(valkey: Valkey) -> None:
     """48 of 50 were answered, so 48 at least are let through."""
     house = House(valkey, upstream={"rpm": 50})
