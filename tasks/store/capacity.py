@@ -11,6 +11,7 @@ from redis import Redis
 from tasks import settings
 from tasks.domain.errors import Unavailable
 from tasks.store import connection, keys
+from tasks.store.look import Look
 from tasks.store.scripts import renamed
 
 #: A reading of Redis' memory counts for this long, or for this many bytes accepted since, whichever ends first.
@@ -32,7 +33,9 @@ class Capacity:
     def __init__(self, redis: Redis, *, share: float) -> None:
         self._redis = redis
         self._share = share
+        #: Held for counting only, never while Redis is asked.
         self._lock = threading.Lock()
+        self._look = Look(self._read)
         self._read_at = float("-inf")
         self._since = 0
         self._left_bytes = 0.0
@@ -44,10 +47,11 @@ class Capacity:
         """
         with self._lock:
             self._since += size_bytes
-            if time.monotonic() - self._read_at > READING_S or self._since > READING_BYTES:
-                self._read()
-            if self._left_bytes < later_bytes:
-                raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
+            is_old = time.monotonic() - self._read_at > READING_S or self._since > READING_BYTES
+        if is_old:
+            self._look.take()
+        if self._left_bytes < later_bytes:
+            raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
 
     def try_write(self) -> None:
         """Write a word. Raises Unavailable when Redis does not take it: a replica after a failover, a lost disk."""
@@ -63,7 +67,8 @@ class Capacity:
         most = int(memory["maxmemory"])
         used = int(memory["used_memory"]) + max(0, int(unread or 0)) * ITEM_BYTES
         self._left_bytes = most * self._share - used if most > 0 else float("inf")
-        self._read_at, self._since = time.monotonic(), 0
+        with self._lock:
+            self._read_at, self._since = time.monotonic(), 0
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import cache
 from typing import cast
@@ -13,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from tasks.domain.errors import Unavailable
 from tasks.store import connection
+from tasks.store.look import Look
 from tasks.store.scripts import RETRY_AFTER_S, renamed
 
 log = structlog.get_logger()
@@ -30,16 +30,13 @@ class Durability:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._lock = threading.Lock()
+        self._look = Look(self._set)
         self._sure_until = float("-inf")
 
     def ensure(self) -> None:
         """Return when every write is answered from disk. Raises Unavailable when Redis cannot be brought to that."""
-        with self._lock:
-            if time.monotonic() < self._sure_until:
-                return
-            self._set()
-            self._sure_until = time.monotonic() + LOOK_S
+        if time.monotonic() >= self._sure_until:
+            self._look.take()
 
     def _set(self) -> None:
         with renamed():
@@ -49,6 +46,7 @@ class Durability:
                 log.warning("durability.appendfsync_set", was=said.get("appendfsync"), now="always")
         if said.get("appendonly") != "yes":
             raise refused("it has appendonly off")
+        self._sure_until = time.monotonic() + LOOK_S
 
     def _settings(self) -> dict[str, str]:
         try:

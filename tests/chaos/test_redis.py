@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,11 +41,17 @@ def test_redis_frozen_for_thirty_seconds(tmp_path: Path) -> None:
         ids = submit_for(service, 2, count=200)
         service.valkey.signal(signal.SIGSTOP)
         frozen_at = time.monotonic()
-        answered = []
-        while time.monotonic() - frozen_at < 30:
+        answered: list[tuple[int, float, str | None]] = []
+
+        def post(mode: str) -> None:
             begun = time.monotonic()
-            answer = service.post("while frozen")
+            answer = service.post("while frozen", mode=mode)
             answered.append((answer.status_code, time.monotonic() - begun, answer.headers.get("Retry-After")))
+
+        modes = itertools.cycle(["api", "auto", "gpu"])
+        with ThreadPoolExecutor(64) as pool:
+            while time.monotonic() - frozen_at < 30:
+                list(pool.map(post, [next(modes)] * 64))
         service.valkey.signal(signal.SIGCONT)
         thawed_at = time.monotonic()
         until(lambda: service.post("after").status_code == 202, within_s=15)
