@@ -60,6 +60,9 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
                 tokens=used.total_tokens,
                 answer_tokens=used.completion_tokens,
             )
+        case Refused(error=error) if error.of_key:
+            # It tells nothing of how many are let through.
+            return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s, tokens=0)
         case Refused(error=error):
             # An HTTP error takes no tokens; an answer that is none, or thoughts that were not counted, may have.
             tokens = None if isinstance(error, InvalidResponse | ReasoningExhausted) else 0

@@ -20,7 +20,7 @@ from tasks.domain.provider_errors import (
     RateLimited,
     ReasoningExhausted,
 )
-from tasks.store.circuits import Told
+from tasks.store.circuits import KeyRefused, Shown, Told
 from tasks.store.claim import Claim
 
 #: A job that was present when an engine died this often runs alone in the engine next, or elsewhere.
@@ -49,8 +49,8 @@ class Departure:
     survived: bool = True
 
 
-def told(outcome: Outcome) -> Told | None:
-    """What the circuit of this place is told; None for what says more of the request, or of us.
+def told(outcome: Outcome) -> Shown | None:
+    """What the circuits of this place are told; None for what says more of the request, or of us.
 
     Thoughts without an answer, and an answer without content, are answers: the model is there. An engine that
     failed at this request and lives is there, too.
@@ -60,6 +60,8 @@ def told(outcome: Outcome) -> Told | None:
             return Told.ANSWERED
         case Postponed(error=EngineError()):
             return Told.ANSWERED
+        case Refused(error=error) if error.of_key:
+            return KeyRefused(why=error.code)
         case Refused(error=InvalidResponse()):
             return Told.FAILED
         case Postponed(error=error) if not isinstance(error, NEUTRAL):

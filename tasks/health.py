@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks import serving, settings
-from tasks.store import capacity, fleet
+from tasks.domain.access import KeyHold
+from tasks.store import access, capacity, fleet
 from tasks.store.fleet import Worker
 
 
@@ -25,6 +26,7 @@ class Readiness:
     redis: str
     workers: list[Worker]
     providers: Providers
+    keys_refused: list[KeyHold]
 
 
 def readiness() -> Readiness:
@@ -34,4 +36,10 @@ def readiness() -> Readiness:
     capacity.default().try_write()
     gpu = (serving.LOCAL,) if any(serving.local_queues(one.consumes) for one in workers) else ()
     api = tuple(one.provider for one in serving.hosted(settings.get()))
-    return Readiness(status="ready", redis="ok", workers=workers, providers=Providers(gpu=gpu, api=api))
+    return Readiness(
+        status="ready",
+        redis="ok",
+        workers=workers,
+        providers=Providers(gpu=gpu, api=api),
+        keys_refused=access.default().held(),
+    )

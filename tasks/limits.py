@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from tasks import quotas, serving, settings
+from tasks.domain.access import KeyHold
 from tasks.domain.circuit import Circuit
 from tasks.domain.errors import CallCut
 from tasks.domain.job import from_ms
@@ -19,7 +20,7 @@ from tasks.domain.quota import Quota
 from tasks.providers.base import Call
 from tasks.providers.openrouter import OpenRouter
 from tasks.serving import Serving
-from tasks.store import circuits, limits
+from tasks.store import access, circuits, limits
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class Learned:
 class Limit:
     """One provider's key, or one model there. `asked` and `refused` count calls since the beginning.
 
-    `reported` is what the provider says of the key; None when it says nothing.
+    `reported` is what the provider says of the key; None when it says nothing. `key_refused`: it refuses the key.
     """
 
     provider: str
@@ -64,6 +65,7 @@ class Limit:
     waiting: int
     asked: int
     refused: int
+    key_refused: KeyHold | None
     reported: Mapping[str, Any] | None
 
 
@@ -72,7 +74,8 @@ def report() -> list[Limit]:
     found = quotas.default()
     providers = [one.provider for one in serving.hosted(settings.get())]
     names = [*providers, *(name for name in found if name not in providers)]
-    return [_limit(name, found.get(name, Quota())) for name in names]
+    held = {one.provider: one for one in access.default().held()}
+    return [_limit(name, found.get(name, Quota()), held.get(name)) for name in names]
 
 
 def broken() -> list[Circuit]:
@@ -95,7 +98,7 @@ def ask_providers(servings: Iterable[Serving]) -> None:
                 limits.default().keep_report(one.provider, said)
 
 
-def _limit(name: str, quota: Quota) -> Limit:
+def _limit(name: str, quota: Quota, key_refused: KeyHold | None) -> Limit:
     provider, _, model = name.partition(":")
     now = limits.default().standing(name)
     configured = Numbers(
@@ -123,6 +126,7 @@ def _limit(name: str, quota: Quota) -> Limit:
         waiting=now.waiting,
         asked=now.asked,
         refused=now.refused,
+        key_refused=key_refused,
         reported=None if model else limits.default().report(provider),
     )
 

@@ -58,6 +58,12 @@ def hosted(here: Settings) -> tuple[Serving, ...]:
     )
 
 
+def key_of(here: Settings, provider: str) -> str | None:
+    """Our key at a provider ("": it is asked without one); None for those who ask for no key."""
+    keys = {NIM.name: here.nvidia_api_key, OpenRouter.name: here.openrouter_api_key}
+    return keys[provider].get_secret_value() if provider in keys else None
+
+
 def is_simulated(serving: Serving) -> bool:
     """Whether its answers only pretend to be a model's."""
     return serving.provider == SANDBOX

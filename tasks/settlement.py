@@ -24,7 +24,7 @@ from tasks.domain.provider_errors import (
 from tasks.fallback import ALONE_AFTER_LOSSES, Departure
 from tasks.providers.base import Call
 from tasks.serving import Serving
-from tasks.store import places
+from tasks.store import access, places
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message
@@ -69,6 +69,8 @@ def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
     match outcome:
         case Completed():
             return patiently(lambda: endings.complete(jobs, claim, outcome))
+        case Refused(error=error) if error.of_key:
+            return patiently(lambda: _await_key(jobs, claim, outcome))
         case Refused(error=error):
             return patiently(lambda: endings.fail(jobs, claim, error, outcome))
         case Expired():
@@ -166,6 +168,14 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outc
                 told=fallback.told(outcome),
             )
     return _sent(back)
+
+
+def _await_key(jobs: Jobs, claim: Claim, outcome: Refused) -> bool:
+    match access.wait(jobs, claim, why=outcome.error.code):
+        case access.Waits.OF_MODEL:
+            return endings.fail(jobs, claim, outcome.error, outcome)
+        case how:
+            return how is access.Waits.WAITS
 
 
 def _sent(messages: list[Message] | None) -> bool:

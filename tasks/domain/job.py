@@ -81,7 +81,10 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True)
 class Wait:
-    """What a pending job waits for: queue, backoff, rate_limit, circuit_open, paused, coalesced. `until` if known."""
+    """What a pending job waits for: queue, backoff, rate_limit, circuit_open, key_refused, paused, coalesced.
+
+    `until` if that is known.
+    """
 
     reason: str
     until: datetime | None = None

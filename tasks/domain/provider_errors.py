@@ -91,9 +91,14 @@ class EngineError(TransientError):
 
 
 class PermanentError(ProviderError):
-    """Will fail again: the job fails with `code`."""
+    """Will fail again: the job fails with `code`.
+
+    `of_key`: it is our key, or its account, that the provider refuses, whatever is asked. Then the job does not fail:
+    all jobs of that provider wait until the key is good again.
+    """
 
     code = "provider_refused"
+    of_key = False
 
 
 class AuthenticationFailed(PermanentError):

@@ -15,12 +15,15 @@ from tasks.launcher.announcement import Announcement
 from tasks.launcher.environment import Surroundings
 from tasks.launcher.erasure import Erasure
 from tasks.launcher.interrupt import Interrupt
+from tasks.launcher.key_watch import KeyWatch
 from tasks.launcher.logs import Follower, last_line
 from tasks.launcher.programs import Program
 from tasks.launcher.supervisor import Supervisor
 from tasks.launcher.terminal import LaunchError, fail, say, warn
 from tasks.settings import BadSettings, Settings
 from tasks.store import connection
+from tasks.store.access import Access
+from tasks.store.circuits import Breaker
 from tasks.store.fleet import Fleet
 
 TICK_S, LOOK_S = 1.0, 0.1
@@ -75,6 +78,8 @@ class Launch:
         self._followers = [Follower(self._log(name), name) for name in names]
         self._announcement: Announcement | None = None
         self._erasure = None if self._server is None else Erasure(self._server.directory, self._server.url)
+        redis = connection.connect(self._here.redis_url)
+        self._keys = KeyWatch(Access(redis, breaker=Breaker.of(self._here)))
 
     def run(self) -> None:
         """Start, watch until a signal comes, stop. Raises LaunchError when it could not start or broke."""
@@ -114,6 +119,7 @@ class Launch:
 
     def _watch(self) -> None:
         while True:
+            self._keys.look()
             self._pause(TICK_S)
             if not self._supervisor.is_alive():
                 raise LaunchError(f"the supervisor ended: see {self._log('supervisord')}; make run starts afresh")

@@ -63,7 +63,7 @@ class Assets:
 
     def _upload(self, data: bytes, media_type: str, *, model: str, headers: dict[str, str], call: Call) -> str:
         said = json.dumps({"contentType": media_type, "description": DESCRIPTION}).encode()
-        made = answers.parsed(self._sent("POST", self._url, headers, said, model, call).body)
+        made = answers.parsed(self._sent("POST", self._url, headers, said, model, call, has_key=True).body)
         asset_id, where = made.get("assetId"), made.get("uploadUrl")
         if not isinstance(asset_id, str) or not ASSET_ID.fullmatch(asset_id) or not isinstance(where, str):
             raise InvalidResponse("nim made an asset without saying where it is to be put")
@@ -78,10 +78,12 @@ class Assets:
             raise
         return asset_id
 
-    def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes, model: str, call: Call) -> Answer:
+    def _sent(
+        self, method: str, url: str, headers: dict[str, str], body: bytes, model: str, call: Call, has_key: bool = False
+    ) -> Answer:
         answer = self._transport.send(method, url, headers=headers, body=body, call=call)
         if answer.status not in (200, 201, 204):
-            raise refusals.refusal(answer, provider="nim", model=model)
+            raise refusals.refusal(answer, provider="nim", model=model, has_key=has_key)
         return answer
 
     def _delete(self, asset_id: str, headers: dict[str, str], call: Call) -> None:

@@ -101,6 +101,8 @@ class Provider(Protocol):
     """Somebody who answers chats. One instance serves all threads of a process."""
 
     name: str
+    #: Whether it asks for a key of ours, which it may refuse.
+    has_key: bool
 
     def complete(self, model: str, request: ChatRequest, call: Call) -> Completion[ChatResult]:
         """Answer `request` with `model`. Raises a ProviderError, or CallCut when `call` was ended by us."""
@@ -108,6 +110,10 @@ class Provider(Protocol):
 
     def models(self, call: Call) -> frozenset[str]:
         """The ids it lists: those it has, not those that our key may call. Raises as `complete` does."""
+        ...
+
+    def check_key(self, call: Call) -> None:
+        """Ask for something that costs nothing. Raises as `complete` does, with `of_key` where the key is refused."""
         ...
 
     def embed(self, model: str, request: EmbeddingRequest, call: Call) -> Completion[EmbeddingResult]:

@@ -30,6 +30,7 @@ class NIM(OpenAICompatible):
     result (302) is fetched from where it lies, without our key if that is another host."""
 
     name = "nim"
+    has_key = True
 
     def __init__(self, *, nvcf_url: str, inline_below: int = INLINE_BELOW, **access: Unpack[Access]) -> None:
         super().__init__(**access)
@@ -62,6 +63,16 @@ class NIM(OpenAICompatible):
         if answer.status == 302:
             answer = self._fetch(answer.headers.get("Location", ""), call)
         return answer
+
+    def check_key(self, call: Call) -> None:
+        """As everywhere; NVIDIA shows its models to anybody, so there our key's own assets are asked for."""
+        if not is_nvidias(self._base_url):
+            super().check_key(call)
+            return
+        url = f"{self._nvcf_url}/v2/nvcf/assets"
+        answer = self._transport.send("GET", url, headers=self.headers(call), body=None, call=call)
+        if answer.status != 200:
+            raise self.refusal(answer, "")
 
     def endpoint(self, known: Model | None) -> str | None:
         """The model's own URL. NVIDIA's are not for those who named a NIM of their own: their prompts stay there."""

@@ -54,6 +54,8 @@ class OpenAICompatible:
     """
 
     name = "openai"
+    #: Whether it asks for a key of ours, which it may refuse.
+    has_key = False
 
     def __init__(self, **access: Unpack[Access]) -> None:
         self._base_url = access["base_url"].rstrip("/")
@@ -132,6 +134,10 @@ class OpenAICompatible:
             raise self.refusal(answer, "")
         return lists.ids(answers.parsed(answer.body))
 
+    def check_key(self, call: Call) -> None:
+        """Ask for something that costs nothing. Raises as `complete` does, with `of_key` where the key is refused."""
+        self.models(call)
+
     def _body(self, answer: Answer, model: str) -> dict[str, Any]:
         """The JSON object of an answer. One that says that it is an error is refused like any other."""
         body = answers.parsed(answer.body)
@@ -150,7 +156,7 @@ class OpenAICompatible:
 
     def refusal(self, answer: Answer, model: str) -> ProviderError:
         """What an answer with another status than 200 means."""
-        return refusals.refusal(answer, provider=self.name, model=model)
+        return refusals.refusal(answer, provider=self.name, model=model, has_key=self.has_key)
 
     def _note(self, answer: Answer, model: str, call: Call) -> None:
         if answer.status in refusals.ABOUT_ACCOUNT:

@@ -7,7 +7,7 @@ import time
 from typing import Unpack
 
 from tasks.domain.embedding import EmbeddingRequest
-from tasks.domain.provider_errors import PaymentRequired, ProviderError, RateLimited
+from tasks.domain.provider_errors import PaymentRequired, PermanentError, ProviderError, RateLimited
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 from tasks.providers import answers, received
@@ -28,6 +28,7 @@ class OpenRouter(OpenAICompatible):
     """OpenRouter. Without `allow_paid` a model that does not end in `:free` is PaymentRequired, and nothing is sent."""
 
     name = "openrouter"
+    has_key = True
 
     def __init__(self, *, allow_paid: bool = False, **access: Unpack[Access]) -> None:
         super().__init__(**access)
@@ -52,6 +53,10 @@ class OpenRouter(OpenAICompatible):
         """The ids it lists, as far as they may be called here."""
         return frozenset(one for one in super().models(call) if self._allow_paid or one.endswith(FREE))
 
+    def check_key(self, call: Call) -> None:
+        """As everywhere; OpenRouter shows its models to anybody, so it is asked about the key."""
+        self.key(call)
+
     def key(self, call: Call) -> dict[str, float | bool | str]:
         """What OpenRouter says of our key: its credit, what is left of it, and its requests per interval.
 
@@ -69,8 +74,13 @@ class OpenRouter(OpenAICompatible):
         return found
 
     def refusal(self, answer: Answer, model: str) -> ProviderError:
-        """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset."""
+        """As everywhere; a rate limit of OpenRouter's own tells its end in X-RateLimit-Reset.
+
+        What a provider behind OpenRouter refuses, it does not refuse to our key.
+        """
         error = super().refusal(answer, model)
+        if isinstance(error, PermanentError) and refused_upstream(answer.body):
+            error.of_key = False
         if isinstance(error, RateLimited):
             error.of_model = refused_upstream(answer.body)
             if error.retry_after_s is None:

@@ -2,9 +2,9 @@
 
 | HTTP | error | retried |
 |---|---|---|
-| 401 | AuthenticationFailed | no |
-| 402 | PaymentRequired | no |
-| 403 | AccessDenied, or BadRequest when its moderation flagged the prompt | no |
+| 401 | AuthenticationFailed | once the key is good again, uncharged |
+| 402 | PaymentRequired | the same; no when it says that a smaller request could be paid |
+| 403 | AccessDenied, or BadRequest when its moderation flagged the prompt | the same; no when it speaks of the model |
 | 404 | ModelNotFound | no |
 | 410 | ModelRetired | no |
 | 429 | RateLimited(retry_after_s) | yes, uncharged |
@@ -66,11 +66,17 @@ SECRETS = re.compile(
 )
 #: An error's own word, such as `invalid_api_key`.
 WORD = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,39}|[0-9]{1,6}")
+#: How OpenRouter says that the credit left does for a smaller request, so that others may well be answered.
+TOO_DEAR = re.compile(r"can only afford|fewer max_tokens", re.IGNORECASE)
+OF_MODEL = re.compile(r"\bmodels?\b", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def refusal(answer: Answer, *, provider: str, model: str) -> ProviderError:
-    """The error that an unsuccessful answer stands for. Its message is fit for a client."""
+def refusal(answer: Answer, *, provider: str, model: str, has_key: bool = False) -> ProviderError:
+    """The error that an unsuccessful answer stands for. Its message is fit for a client.
+
+    `has_key`: the request carried a key of ours, or should have.
+    """
     status = answer.status
     if status == 429:
         return RateLimited(f"{provider} asks to slow down", retry_after_s=retry_after_s(answer.headers))
@@ -81,7 +87,9 @@ def refusal(answer: Answer, *, provider: str, model: str) -> ProviderError:
         return BadRequest(f"{provider}'s moderation refused the request")
     if status in ABOUT_ACCOUNT:
         kind, text = ABOUT_ACCOUNT[status]
-        return kind(text.format(provider=provider, model=model))
+        error = kind(text.format(provider=provider, model=model))
+        error.of_key = has_key and concerns_key(answer)
+        return error
     said = message(answer.body)
     if status == 410:
         found = DATE.search(said)
@@ -122,6 +130,21 @@ def code(answer: Answer) -> str:
     said = error if isinstance(error, dict) else body if isinstance(body, dict) else {}
     words = (str(said.get(name) or "") for name in ("code", "type"))
     return next((word for word in words if WORD.fullmatch(word) and not SECRETS.search(word)), "")
+
+
+def concerns_key(answer: Answer) -> bool:
+    """Whether a refusal is of our key or its account, so that nothing else would be answered either.
+
+    A 402 or 403 that does not say what it is about counts as one of the key: to wait loses nothing.
+    """
+    match answer.status:
+        case 401:
+            return True
+        case 402:
+            return not TOO_DEAR.search(message(answer.body))
+        case 403:
+            return not OF_MODEL.search(message(answer.body)) and not _is_moderated(answer.body)
+    return False
 
 
 def _is_moderated(body: bytes) -> bool:

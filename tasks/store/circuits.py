@@ -26,6 +26,17 @@ class Told(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyRefused:
+    """A call has shown that the provider refuses our key, for all models. `why` is the error's code."""
+
+    why: str
+
+
+#: What a call may have shown.
+Shown = Told | KeyRefused
+
+
+@dataclass(frozen=True, kw_only=True)
 class Breaker:
     """When a circuit opens, and for how long: at first, and at the longest."""
 
@@ -38,12 +49,19 @@ class Breaker:
         """As the settings have it."""
         return cls(failures=here.circuit_failures, open_s=here.circuit_open_s, longest_s=here.circuit_longest_s)
 
-    def word(self, claim: Claim, told: Told | None) -> str:
+    @property
+    def times(self) -> tuple[int, int]:
+        """For how long a circuit is open, at first and at the longest, in ms."""
+        return int(self.open_s * 1000), int(self.longest_s * 1000)
+
+    def word(self, claim: Claim, told: Shown | None) -> str:
         """What a claim's call has shown, as the scripts take it; "" for nothing."""
         if told is None:
             return ""
-        times = f"{int(self.open_s * 1000)} {int(self.longest_s * 1000)}"
-        return f"{told.value} {self.failures} {times} {claim.provider}:{claim.target}"
+        first, longest = self.times
+        if isinstance(told, KeyRefused):
+            return f"refused {told.why} {first} {longest} {claim.provider} {claim.target}"
+        return f"{told.value} {self.failures} {first} {longest} {claim.provider}:{claim.target}"
 
 
 DEFAULT = Breaker()
@@ -56,9 +74,10 @@ class Circuits:
         self._redis = redis
 
     def not_closed(self) -> list[Circuit]:
-        """Those that are not closed, by name."""
+        """Those of models that are not closed, by name."""
         with renamed():
-            names = sorted(cast(set[str], self._redis.smembers(keys.CIRCUITS)))
+            found = cast(set[str], self._redis.smembers(keys.CIRCUITS))
+            names = sorted(name for name in found if not name.startswith(keys.KEY_CIRCUIT))
             pipe = self._redis.pipeline(transaction=False)
             pipe.time()
             for name in names:
@@ -66,9 +85,9 @@ class Circuits:
                 pipe.zcard(keys.parked(keys.circuit_line(name)))
             (seconds, micros), *said = pipe.execute()
         now_ms = seconds * 1000 + micros / 1000
-        found = zip(names, said[::2], said[1::2], strict=True)
+        rows = zip(names, said[::2], said[1::2], strict=True)
         # One that nothing was heard of for a day is forgotten.
-        return [_circuit(name, one, waiting, now_ms) for name, one, waiting in found if "until" in one]
+        return [_circuit(name, one, waiting, now_ms) for name, one, waiting in rows if "until" in one]
 
 
 def _circuit(name: str, said: Mapping[str, str], waiting: int, now_ms: float) -> Circuit:

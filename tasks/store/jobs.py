@@ -14,7 +14,7 @@ from tasks import quotas, settings
 from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
 from tasks.store import connection, keys, record
-from tasks.store.circuits import DEFAULT, Breaker, Told
+from tasks.store.circuits import DEFAULT, Breaker, Shown
 from tasks.store.claim import Claim, Taker
 from tasks.store.message import Message, messages
 from tasks.store.new_job import Accepted, NewJob
@@ -153,7 +153,7 @@ class Jobs:
         reason: str = "",
         attempt: Mapping[str, Any] | None = None,
         fields: Mapping[str, str] | None = None,
-        told: Told | None = None,
+        told: Shown | None = None,
     ) -> bool:
         """End a job. False when it is not the caller's any more: nothing was written.
 
@@ -177,7 +177,7 @@ class Jobs:
         hold_s: float = 0.0,
         engine_lost: bool = False,
         survived: bool = False,
-        told: Told | None = None,
+        told: Shown | None = None,
     ) -> list[Message] | None:
         """Let a job wait or line up again: the messages to send, or None when it is not the caller's any more.
 

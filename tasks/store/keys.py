@@ -9,6 +9,8 @@ import hashlib
 from typing import Literal
 
 PREFIX = "tandem:"
+#: How the names of circuits begin that are of a provider's key, not of a model there.
+KEY_CIRCUIT = "key:"
 
 #: Sorted set: unfinished job → the moment (ms) at which somebody must look at it again.
 DUE = f"{PREFIX}due"
@@ -136,6 +138,11 @@ def calls(scope: str) -> str:
 def key_report(provider: str) -> str:
     """String: what a provider says of its key's limits (JSON)."""
     return f"{PREFIX}key:{provider}"
+
+
+def access(provider: str) -> str:
+    """Hash: the fingerprint of our key at a provider, and what was refused to it (lua/circuit.lua)."""
+    return f"{PREFIX}access:{provider}"
 
 
 def answer(question: str) -> str:

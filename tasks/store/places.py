@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from tasks.store import keys
-from tasks.store.circuits import Told
+from tasks.store.circuits import Shown
 from tasks.store.claim import Claim
 from tasks.store.jobs import Jobs
 from tasks.store.message import Message, messages
@@ -43,7 +43,7 @@ def move(
     reason: str,
     survived: bool = True,
     attempt: Mapping[str, Any] | None = None,
-    told: Told | None = None,
+    told: Shown | None = None,
 ) -> list[Message] | None:
     """Move a job on to its next place: the message to send, or None when it is not the caller's any more.
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from celery import bootsteps, signals
 
-from tasks import logs, process, serving, settings
+from tasks import credentials, logs, process, serving, settings
 from tasks.store import steps
 from tasks.worker import unacknowledged
 from tasks.worker.beat import Beat
@@ -68,6 +68,7 @@ class Duties(bootsteps.StartStopStep):
         self.process.on_wait = governor.wait
         governor.start()
         self.watchdog.start()
+        credentials.begin(self.process.servings)
         log.info("worker.started", worker=self.process.name, queues=self.gate.queues)
 
     def stop(self, worker: Any) -> None:

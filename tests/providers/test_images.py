@@ -83,8 +83,9 @@ def test_an_asset_is_deleted_when_the_call_is_cut(sandbox: SandboxThread) -> Non
 
 def test_who_may_not_upload_is_told_so(sandbox: SandboxThread) -> None:
     client = NIM(base_url=f"{sandbox.url}/nim/v1", api_key="wrong", nvcf_url=f"{sandbox.url}/nim")
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(AuthenticationFailed) as caught:
         client.complete("nvidia/any", looking_at(noise((400, 400))), a_call())
+    assert caught.value.of_key
 
 
 def test_the_catalogue_says_which_models_take_assets(

@@ -152,3 +152,25 @@ def test_a_host_that_holds_no_poll_is_asked_a_few_times_a_second(wire: Wire) -> 
     with pytest.raises(ProviderTimeout):
         chat(client_of(wire), "any", a_call(timeout_s=2 * POLL_PAUSE_S))
     assert 2 <= len(seen) <= 4
+
+
+def test_nvidia_is_asked_for_our_own_assets_since_its_models_are_shown_to_anybody(wire: Wire) -> None:
+    seen: list[bytes] = []
+    refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    answering(wire, refused, seen)
+    here = wire.url.removesuffix("/v1")
+    client = NIM(api_key="nvapi-test", base_url="https://integrate.api.nvidia.com/v1", nvcf_url=here)
+    with pytest.raises(AuthenticationFailed) as caught:
+        client.check_key(a_call())
+    assert caught.value.of_key
+    client.check_key(a_call())
+    assert [request.split(b" HTTP")[0] for request in seen] == [b"GET /v2/nvcf/assets"] * 2
+    assert all(b"Bearer nvapi-test" in request for request in seen)
+
+
+def test_a_nim_of_ones_own_is_asked_for_its_models(wire: Wire) -> None:
+    seen: list[bytes] = []
+    answering(wire, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", seen)
+    with pytest.raises(AuthenticationFailed):
+        client_of(wire).check_key(a_call())
+    assert seen[0].startswith(b"GET /v1/models")

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tasks.domain.provider_errors import AuthenticationFailed, PaymentRequired, RateLimited
+from tasks.domain.provider_errors import AccessDenied, AuthenticationFailed, PaymentRequired, RateLimited
 from tasks.providers.openrouter import OpenRouter, until_reset_s
 from tasks.providers.sandbox.thread import SandboxThread
 from tasks.providers.transport import Answer
@@ -67,8 +67,10 @@ def test_the_key_tells_what_is_left_and_not_its_label(sandbox: SandboxThread) ->
 
 def test_a_key_that_is_not_accepted_is_an_error(sandbox: SandboxThread) -> None:
     client = OpenRouter(base_url=sandbox.url + BASES["openrouter"], api_key="wrong")
-    with pytest.raises(AuthenticationFailed):
-        client.key(a_call())
+    for ask in (client.key, client.check_key):
+        with pytest.raises(AuthenticationFailed) as caught:
+            ask(a_call())
+        assert caught.value.of_key
 
 
 @pytest.mark.parametrize(("metadata", "of_model"), [({"provider_name": "Nvidia"}, True), ({}, False), (None, False)])
@@ -78,3 +80,18 @@ def test_a_refusal_from_behind_openrouter_concerns_the_model_only(metadata: obje
     error = client.refusal(Answer(status=429, headers={}, body=body), "m")
     assert isinstance(error, RateLimited)
     assert error.of_model == of_model
+
+
+@pytest.mark.parametrize(("metadata", "of_key"), [({"provider_name": "Nvidia"}, False), ({}, True), (None, True)])
+def test_what_a_provider_behind_openrouter_refuses_is_not_our_keys_affair(metadata: object, of_key: bool) -> None:
+    body = json.dumps({"error": {"code": 403, "message": "Provider returned error", "metadata": metadata}}).encode()
+    client = OpenRouter(base_url="http://127.0.0.1:1", api_key="sk-or-test")
+    error = client.refusal(Answer(status=403, headers={}, body=body), "m")
+    assert isinstance(error, AccessDenied)
+    assert error.of_key == of_key
+
+
+def test_a_paid_model_that_is_not_allowed_is_not_our_keys_affair(sandbox: SandboxThread) -> None:
+    with pytest.raises(PaymentRequired) as caught:
+        openrouter(sandbox.url).complete("acme/paid", HELLO, a_call())
+    assert not caught.value.of_key

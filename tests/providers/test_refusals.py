@@ -138,3 +138,30 @@ def test_a_403_of_the_moderation_speaks_of_the_request_and_any_other_of_the_key(
     others: list[object] = [{"error": {"code": 403, "message": "no", "metadata": None}}, {"error": "no"}, None, []]
     for other in others:
         assert type(refused(403, other)) is errors.AccessDenied
+
+
+ACCOUNT = [
+    (401, {"detail": "Authentication failed"}, True),
+    (402, {"detail": "Cloud credits expired"}, True),
+    (
+        402,
+        {"error": {"message": "This request requires more credits, or fewer max_tokens. You can only afford 9"}},
+        False,
+    ),
+    (403, {"status": 403, "title": "Forbidden", "detail": "Authorization failed"}, True),
+    (403, None, True),
+    (403, {"error": {"message": "Access to model acme/writer is denied"}}, False),
+    (404, {"detail": "Function 'x': Not found for account 'y'"}, False),
+    (410, {"detail": "end of life"}, False),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "of_key"), ACCOUNT)
+def test_which_refusals_concern_the_key_and_not_what_was_asked(status: int, body: object, of_key: bool) -> None:
+    answer = Answer(status=status, headers={}, body=json.dumps(body).encode())
+    error = refusal(answer, provider="nim", model="m", has_key=True)
+    assert isinstance(error, errors.PermanentError)
+    assert error.of_key == of_key
+    keyless = refusal(answer, provider="vllm", model="m")
+    assert isinstance(keyless, errors.PermanentError)
+    assert not keyless.of_key, "no key was shown"

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tasks.domain.job import Status
-from tasks.store import keys, places
+from tasks.store import access, keys, places
+from tasks.store.access import Waits
 from tasks.store.circuits import Told
 from tasks.store.claim import Claim, Taker
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
 from tasks.store.message import Message
 from tests.store.clients import LATER_S, PLACES, Clients, any_message
-from tests.store.elsewhere import ALL, API, LIMIT, MODEL_LIMIT, SERVINGS, Circuit, name
+from tests.store.elsewhere import API, LIMIT, MODEL_LIMIT, SERVINGS, Circuit
+from tests.store.elsewhere import NAMES as CIRCUITS
 from tests.store.model import Seen
 from tests.store.promotion import unheard_of
 from tests.store.workers import LEASE_S, NAMES
@@ -34,9 +36,9 @@ BACK: list[dict[str, Any]] = [
     {"engine_lost": True},
     {"survived": True},
 ]
-#: What came of an attempt: an end, a death that is charged, another place, or how it is put back.
+#: What came of an attempt: an end, a death that is charged, another place, a refused key, or how it is put back.
 Outcome = Status | str | dict[str, Any]
-COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", *BACK]
+COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", "key", *BACK]
 WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
 OUTCOMES = st.lists(OUTCOME, max_size=3)
 
@@ -130,8 +132,9 @@ class Attempts(Clients):
 
     def is_let_in(self, seen: Seen, claim: Claim | None, worker: str) -> bool:
         """Whether it must have been claimed, by its circuit and its limit; if so, it was."""
+        key, key_is_free = self.key(seen), self.key(seen).is_free(self.seen)
         circuit, is_free = self.circuit(seen), self.circuit(seen).is_free(self.seen)
-        if not circuit.lets_in(self.seen):
+        if not (key.lets_in(self.seen) and circuit.lets_in(self.seen)):
             self.go_on(seen)
             return False
         if not self.has_room(seen, claim):
@@ -140,6 +143,7 @@ class Attempts(Clients):
         assert claim.is_probe == is_free
         seen.begin(claim, worker)
         circuit.probe = claim if is_free else circuit.probe
+        key.probe = claim if key_is_free else key.probe
         return True
 
     def go_on(self, seen: Seen, *, needs_room: bool = True) -> bool:
@@ -152,10 +156,13 @@ class Attempts(Clients):
     def circuit(self, seen: Seen) -> Circuit:
         return self.elsewhere.circuits[seen.places[0].queue]
 
+    def key(self, seen: Seen) -> Circuit:
+        return self.elsewhere.keys[seen.places[0].queue]
+
     def nobody_is_on_its_way(self) -> None:
         """To try a circuit: whoever was sent had the time."""
-        for place in ALL:
-            self.redis.hdel(keys.circuit(name(place)), "sent_at")
+        for name in CIRCUITS:
+            self.redis.hdel(keys.circuit(name), "sent_at")
 
     def write(self, claim: Claim, outcome: Outcome) -> None:
         self.call_over(claim, outcome)
@@ -168,6 +175,8 @@ class Attempts(Clients):
                 self.move(claim)
             case "move":
                 self.put_back(claim, {})
+            case "key":
+                self.refuse_key(claim)
             case _:
                 self.crash(claim)
 
@@ -179,6 +188,8 @@ class Attempts(Clients):
             seen = self.seen[claim.job_id]
             seen.result = result
             self.circuit(seen).tell(claim, told)
+            if told:
+                self.key(seen).prove(claim)
             seen.end(status.value)
 
     def move(self, claim: Claim) -> None:
@@ -206,6 +217,14 @@ class Attempts(Clients):
                 seen.end("failed")  # the limit leaves no room before its deadline
             else:
                 self.send(back)
+
+    def refuse_key(self, claim: Claim) -> None:
+        waits = access.wait(self.jobs, claim, why="authentication_failed")
+        if self.minded(claim, waits is not Waits.GONE):
+            seen = self.seen[claim.job_id]
+            self.key(seen).tell(claim, Told.FAILED)
+            seen.leave()
+            seen.suspect = False
 
     def crash(self, claim: Claim) -> None:
         back = self.jobs.charge_crash(claim, "test")

@@ -36,6 +36,15 @@ def name(place: Place) -> str:
     return f"{place.provider}:{place.model}"
 
 
+def key_name(place: Place) -> str:
+    """The circuit of the key at a place."""
+    return f"key:{place.provider}"
+
+
+#: All circuits that there may be.
+NAMES = [its(place) for place in ALL for its in (name, key_name)]
+
+
 @dataclass
 class Circuit:
     """What is known of one. `lapsed`: it is open, and its time is over."""
@@ -56,6 +65,11 @@ class Circuit:
             self.failures += 1
             self.is_open = self.failures >= BREAKER.failures
 
+    def prove(self, claim: Claim) -> None:
+        """The circuit of a key: a call was answered."""
+        if self.probe is claim:
+            self.tell(claim, Told.ANSWERED)
+
     def is_free(self, jobs: Mapping[str, Seen]) -> bool:
         """Whether somebody may try it."""
         tries = self.probe is not None and jobs[self.probe.job_id].may_write(self.probe)
@@ -68,17 +82,22 @@ class Circuit:
 
 @dataclass
 class Elsewhere:
-    """The circuits of all places, and whether the model of API is retired."""
+    """The circuits of all places, of their models and of our keys there, and whether the model of API is retired."""
 
     circuits: dict[str, Circuit] = field(default_factory=lambda: {place.queue: Circuit() for place in ALL})
+    keys: dict[str, Circuit] = field(default_factory=lambda: {place.queue: Circuit() for place in ALL})
     is_retired: bool = False
 
     def has_retired(self, place: Place) -> bool:
         """Whether the model is out of service there."""
         return self.is_retired and place is API
 
+    def lets_in(self, jobs: Mapping[str, Seen], place: Place) -> bool:
+        """Whether a job that comes there now is let through."""
+        return all(one.lets_in(jobs) for one in (self.keys[place.queue], self.circuits[place.queue]))
+
     def next_place(self, jobs: Mapping[str, Seen], seen: Seen, *, needs_room: bool = True) -> Place | None:
         """Where a job goes that leaves its place: the first that lets it in; else, unless that is needed, any."""
         good = [place for place in seen.places[1:] if not self.has_retired(place)]
-        lets_in = [place for place in good if self.circuits[place.queue].lets_in(jobs)]
+        lets_in = [place for place in good if self.lets_in(jobs, place)]
         return next(iter(lets_in if needs_room else [*lets_in, *good]), None)

@@ -83,6 +83,9 @@ class Governed(Lifecycle):
     def circuit(self, seen: Seen) -> Circuit:
         return Circuit()  # none opens
 
+    def refuse_key(self, claim: Claim) -> None:
+        self.put_back(claim, {})
+
     # ---- what a claim meets ----
 
     def has_room(self, seen: Seen, claim: Claim | None) -> bool:

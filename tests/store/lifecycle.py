@@ -16,7 +16,8 @@ from tasks.store import keys
 from tasks.store.places import Place
 from tests.store.attempts import WORKER, Attempts, any_claim
 from tests.store.clients import FIRST, PLACES
-from tests.store.elsewhere import ALL, API, GPU, LIMIT, LIMITS, QUEUE, name
+from tests.store.elsewhere import ALL, API, GPU, LIMIT, LIMITS, QUEUE, Circuit, key_name, name
+from tests.store.elsewhere import NAMES as CIRCUITS
 from tests.store.model import BATCH
 from tests.store.workers import MOMENTS, NAMES
 
@@ -71,14 +72,17 @@ class Lifecycle(Attempts):
                 seen.end("failed")
             self.collect()
 
-    @precondition(lambda self: any(circuit.is_open for circuit in self.elsewhere.circuits.values()))
+    @precondition(lambda self: any(circuit.is_open for circuit in self.all_circuits().values()))
     @rule()
     def the_circuits_time_is_over(self) -> None:
-        for place in ALL:
-            circuit = self.elsewhere.circuits[place.queue]
+        for its_name, circuit in self.all_circuits().items():
             if circuit.is_open:
-                self.redis.hset(keys.circuit(name(place)), "until", 1)
+                self.redis.hset(keys.circuit(its_name), "until", 1)
                 circuit.lapsed = True
+
+    def all_circuits(self) -> dict[str, Circuit]:
+        of_models = {name(place): self.elsewhere.circuits[place.queue] for place in ALL}
+        return of_models | {key_name(place): self.elsewhere.keys[place.queue] for place in ALL}
 
     @rule(ready=st.booleans())
     def the_engine_comes_or_goes(self, ready: bool) -> None:
@@ -146,10 +150,10 @@ class Lifecycle(Attempts):
                 continue
             assert seen.holder is None, "it was in somebody's hands"
             [to] = [place for place in ALL if place.queue == queue]
-            circuit = self.elsewhere.circuits[to.queue]
-            assert circuit.lets_in(self.seen), "to a place that does not let it in"
+            assert self.elsewhere.lets_in(self.seen, to), "to a place that does not let it in"
             assert not self.elsewhere.has_retired(to)
-            assert not (circuit.is_open and to in went), "two were sent to try"
+            is_tried = any(one[to.queue].is_open for one in (self.elsewhere.circuits, self.elsewhere.keys))
+            assert not (is_tried and to in went), "two were sent to try"
             went.append(to)
             seen.move(to)
 
@@ -160,7 +164,7 @@ class Lifecycle(Attempts):
                 self.redis.hset(keys.job(job_id), "queued_at", 1)
             if self.redis.hget(keys.job(job_id), "reason") == "isolation":
                 self.come(job_id)
-        for limit in (*LIMITS, *(keys.circuit_line(name(place)) for place in ALL)):
+        for limit in (*LIMITS, *map(keys.circuit_line, CIRCUITS)):
             for place, job_id in enumerate(self.seen):
                 self.redis.zadd(keys.parked(limit), {job_id: FIRST + place}, xx=True)
             self.redis.hset(keys.limit(limit), "wake_at", 1)

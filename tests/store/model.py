@@ -11,7 +11,8 @@ from tasks.store import keys
 from tasks.store.claim import Claim
 from tasks.store.new_job import NewJob
 from tasks.store.places import Place
-from tests.store.elsewhere import ALL, GPU, LIMITS, name
+from tests.store.elsewhere import ALL, GPU, LIMITS
+from tests.store.elsewhere import NAMES as CIRCUITS
 
 OWNER = "owner"
 #: A line that is served after the others.
@@ -119,7 +120,7 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     """Compare all records, watchers and lines with what was seen. Takes the epochs over."""
     pipe = redis.pipeline(transaction=False)
     queues = [place.queue for place in ALL]
-    lines = [*LIMITS, *(keys.circuit_line(name(place)) for place in ALL)]
+    lines = [*LIMITS, *map(keys.circuit_line, CIRCUITS)]
     waits = [keys.waiting(queue, priority) for queue in queues for priority in (0, BATCH)]
     for index in (keys.DUE, keys.owner_jobs(OWNER), *waits, *map(keys.parked, lines)):
         pipe.zrange(index, 0, -1, withscores=True)

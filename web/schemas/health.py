@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields
 
+from web.schemas.limits import KeyRefusedSchema
+
 
 class AliveSchema(Schema):
     """The process lives."""
@@ -35,6 +37,12 @@ class ProvidersSchema(Schema):
     api = fields.List(fields.String(), required=True)
 
 
+class RefusedKeySchema(KeyRefusedSchema):
+    """A provider that refuses our key, or its account."""
+
+    provider = fields.String(required=True)
+
+
 class ReadySchema(Schema):
     """Jobs can be accepted."""
 
@@ -42,3 +50,8 @@ class ReadySchema(Schema):
     redis = fields.String(required=True)
     workers = fields.List(fields.Nested(WorkerSchema), required=True)
     providers = fields.Nested(ProvidersSchema, required=True)
+    keys_refused = fields.List(
+        fields.Nested(RefusedKeySchema),
+        required=True,
+        metadata={"description": "The providers that refuse our key: their jobs wait until it is good again"},
+    )

@@ -16,7 +16,8 @@ class WaitSchema(Schema):
     """What a pending job waits for."""
 
     reason = fields.String(
-        required=True, metadata={"enum": ["queue", "backoff", "rate_limit", "circuit_open", "paused", "coalesced"]}
+        required=True,
+        metadata={"enum": ["queue", "backoff", "rate_limit", "circuit_open", "key_refused", "paused", "coalesced"]},
     )
     until = fields.String(required=True, allow_none=True, metadata=TIMES)
 

@@ -39,6 +39,17 @@ class LearnedSchema(Schema):
     at = Moment()
 
 
+class KeyRefusedSchema(Schema):
+    """A provider refuses our key, or its account: its jobs wait, and one call asks again now and then."""
+
+    reason = fields.String(
+        required=True, metadata={"enum": ["authentication_failed", "payment_required", "access_denied"]}
+    )
+    since = Moment()
+    until = Moment(metadata={"description": "When one call asks again"})
+    waiting = fields.Integer(required=True, metadata={"description": "Jobs that wait for it"})
+
+
 class LimitSchema(Schema):
     """A provider's key, or one model there."""
 
@@ -56,6 +67,9 @@ class LimitSchema(Schema):
     waiting = fields.Integer(required=True, metadata={"description": "Jobs that wait for this limit"})
     asked = fields.Integer(required=True, metadata={"description": "Calls since the beginning"})
     refused = fields.Integer(required=True, metadata={"description": "Of them refused with 429"})
+    key_refused = fields.Nested(
+        KeyRefusedSchema, required=True, allow_none=True, metadata={"description": "null while the key is good"}
+    )
     reported = fields.Dict(
         required=True, allow_none=True, metadata={"description": "What the provider says of its key, if it does"}
     )

@@ -11,13 +11,27 @@
 --                          ends the claim (a dead worker, a cancel, a 429) makes room for the next
 --     sent_at              when somebody was sent to try
 --   tandem:circuits        set: the names of those that are not closed
+--
+-- A provider that refuses our key is held by one more circuit, named key: and the provider, for all its models. One refusal
+-- opens it, only the answer to the call that tries closes it: others were sent before. Beside the fields above it has
+--     why                  what was refused: authentication_failed, payment_required, access_denied
+-- and the provider has
+--   tandem:access:{provider}  hash
+--     key                  the fingerprint of the key that its workers have
+--     proven_at            when a call that tried was answered last
+--     refused {model}      when the key was refused for a model last; again {model}: how often although it was proven since.
+--                          Both only until that model answers
 
 local CIRCUIT_KEPT_S = 86400
 -- Whoever was sent to try has so long to get there, before another one is.
 local ON_ITS_WAY = 1000
 -- Jobs that wait for a circuit are parked behind this and its name.
 local CIRCUIT_LINE = "circuit:"
+local KEY = "key:"
+-- A model that is refused so often although others were answered in between is refused for its own sake.
+local REFUSED_AGAIN_MOST = 2
 
+local function access_key(provider) return "tandem:access:" .. provider end
 local function circuit_key(name) return "tandem:circuit:" .. name end
 
 -- Is the claim of this epoch good still, whoever has it?
@@ -56,14 +70,52 @@ local function open_circuit(name, c, now, open_ms, longest_ms)
   redis.call("EXPIRE", limit_key(CIRCUIT_LINE .. name), CIRCUIT_KEPT_S)
 end
 
+-- Our key was refused for a model. Returns false when that says nothing of the key, since others are answered under it.
+local function refuse_key(why, provider, model, call, now, open_ms, longest_ms)
+  local access, name = access_key(provider), KEY .. provider
+  local a = fields_of(access, "proven_at", "refused " .. model, "again " .. model)
+  local again = tonumber(a["again " .. model] or 0)
+  -- A key that is not known is good for nothing.
+  if why ~= "authentication_failed" then
+    if a["refused " .. model] and tonumber(a.proven_at or 0) > tonumber(a["refused " .. model]) then
+      again = redis.call("HINCRBY", access, "again " .. model, 1)
+    end
+    if again >= REFUSED_AGAIN_MOST then return false end
+    redis.call("HSET", access, "refused " .. model, now)
+  end
+  local c = fields_of(circuit_key(name), "until", "opens", "opened_at", "probe")
+  -- Other calls than the one that tries were under way when it opened.
+  if not c["until"] or c.probe == call then
+    open_circuit(name, c, now, open_ms, longest_ms)
+    redis.call("HSET", circuit_key(name), "why", why)
+    redis.call("EXPIRE", circuit_key(name), CIRCUIT_KEPT_S)
+  end
+  return true
+end
+
+-- A call was answered: a key that it tried is good.
+local function prove_key(name, call, now)
+  local provider, model = name:match("^([^:]*):(.*)$")
+  local held, access = circuit_key(KEY .. provider), access_key(provider)
+  redis.call("HDEL", access, "refused " .. model, "again " .. model)
+  if redis.call("HGET", held, "probe") ~= call then return end
+  redis.call("DEL", held)
+  redis.call("SREM", "tandem:circuits", KEY .. provider)
+  redis.call("HSET", access, "proven_at", now)
+end
+
 -- What a call has shown. `told`: "" (nothing), or "answered|failed", the failures that open a circuit, for how long (ms),
--- the longest that it stays open (ms), and its name. Whoever has lost its claim has no say.
+-- the longest that it stays open (ms), and its name; or "refused", what our key was refused for, both times, the provider
+-- and the model. Whoever has lost its claim has no say. Returns false for a refusal that says nothing of the key.
 local function tell_circuit(told, call, now)
+  local why, first, longest, provider, model = told:match("^refused (%S+) (%d+) (%d+) (%S+) (.+)$")
+  if why then return refuse_key(why, provider, model, call, now, tonumber(first), tonumber(longest)) end
   local how, most, open_ms, longest_ms, name = told:match("^(%a+) (%d+) (%d+) (%d+) (.+)$")
   if not how then return end
   local key = circuit_key(name)
   if how == "answered" then
     if redis.call("DEL", key) == 1 then redis.call("SREM", "tandem:circuits", name) end
+    prove_key(name, call, now)
     return
   end
   local c = fields_of(key, "until", "opens", "opened_at", "probe")

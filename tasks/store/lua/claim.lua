@@ -71,17 +71,20 @@ if j.suspect and ARGV[5] == "0" then
   return {"later"}
 end
 
--- Whoever finds the circuit open goes elsewhere or waits; whoever finds nobody trying does.
-local name = provider .. ":" .. target
-local circuit = circuit_of(name, now)
-if circuit.state == "open" or circuit.state == "probing" then
-  local nth = next_place(places, now)
-  if nth then return go_to(nth, "circuit_open") end
-  redis.call("HINCRBY", key, "epoch", 1)
-  unbook(names, call)
-  park(id, key, now, CIRCUIT_LINE .. name, math.max(now, tonumber(circuit["until"])), "circuit_open", now)
-  if #places > 1 then redis.call("ZADD", "tandem:due", math.min(now + LOOK_AGAIN, j.expires_at), id) end
-  return {"held", math.max(0, circuit["until"] - now)}
+-- Whoever finds a circuit open, of the key or of the model, goes elsewhere or waits; whoever finds nobody trying does.
+local key_name, name = KEY .. provider, provider .. ":" .. target
+local key_circuit, circuit = circuit_of(key_name, now), circuit_of(name, now)
+for _, one in ipairs({{key_name, key_circuit, "key_refused"}, {name, circuit, "circuit_open"}}) do
+  local its_name, its, why = unpack(one)
+  if its.state == "open" or its.state == "probing" then
+    local nth = next_place(places, now)
+    if nth then return go_to(nth, why) end
+    redis.call("HINCRBY", key, "epoch", 1)
+    unbook(names, call)
+    park(id, key, now, CIRCUIT_LINE .. its_name, math.max(now, tonumber(its["until"])), why, now)
+    if #places > 1 then redis.call("ZADD", "tandem:due", math.min(now + LOOK_AGAIN, j.expires_at), id) end
+    return {"held", math.max(0, its["until"] - now)}
+  end
 end
 
 local function wait(limit, until_ms, sure)
@@ -122,6 +125,7 @@ if names[1] and tonumber(redis.call("ZSCORE", calls_key(names[1]), call) or 0) <
   book(policy, states, call, now, now, now)
 end
 
+if key_circuit.state == "free" then redis.call("HSET", circuit_key(key_name), "probe", call) end
 if circuit.state == "free" then redis.call("HSET", circuit_key(name), "probe", call) end
 if names[1] then begin(policy, names, call, now) end
 local fence = redis.call("HINCRBY", key, "epoch", 1)

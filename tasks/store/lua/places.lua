@@ -11,6 +11,20 @@ local function places_of(key)
   return decoded(redis.call("HGET", key, "routes"), {})
 end
 
+-- Is there a circuit of a provider's key or model that lets nobody in? If one of them is to be tried, somebody is sent.
+local function lets_in(provider, model, now)
+  local free = {}
+  for _, name in ipairs({KEY .. provider, provider .. ":" .. model}) do
+    local c = circuit_of(name, now)
+    if c.state == "open" or c.state == "probing" then return false end
+    if c.state == "free" then free[#free + 1] = {name, c} end
+  end
+  for _, one in ipairs(free) do
+    if not send_to_try(one[1], one[2], now) then return false end
+  end
+  return true
+end
+
 -- The first further place that has not retired the model and whose circuit lets a job in. With `any`, one whose circuit
 -- does not, should there be no better one.
 local function next_place(places, now, any)
@@ -18,9 +32,7 @@ local function next_place(places, now, any)
   for nth = 2, #places do
     local _, provider, _, model = unpack(places[nth])
     if redis.call("EXISTS", retired_key(provider, model)) == 0 then
-      local name = provider .. ":" .. model
-      local c = circuit_of(name, now)
-      if c.state == "closed" or send_to_try(name, c, now) then return nth end
+      if lets_in(provider, model, now) then return nth end
       found = found or nth
     end
   end
@@ -104,7 +116,7 @@ end
 -- A pending job is due although its deadline has not come: what it waits for may not come back. Returns its message if it
 -- goes elsewhere.
 local function look_elsewhere(id, key, now)
-  local j = fields_of(key, "queue", "phase", "target", "created_at", "expires_at", "patience", "limit", "step")
+  local j = fields_of(key, "queue", "phase", "target", "created_at", "expires_at", "patience", "limit", "step", "reason")
   local places, nth, why, again = places_of(key), nil, nil, tonumber(j.expires_at)
   if j.phase == "queued" and j.patience then
     why, again = "no_engine", math.min(again, spill_at(j))
@@ -113,7 +125,7 @@ local function look_elsewhere(id, key, now)
       nth, again = next_place(places, now), now + LOOK_AGAIN
     end
   elseif j.phase == "parked" and #places > 1 and j.limit:sub(1, #CIRCUIT_LINE) == CIRCUIT_LINE then
-    nth, why, again = next_place(places, now), "circuit_open", now + LOOK_AGAIN
+    nth, why, again = next_place(places, now), j.reason, now + LOOK_AGAIN
   end
   if nth then return pass_over(id, key, now, places, nth, "", why) end
   redis.call("ZADD", "tandem:due", math.min(again, tonumber(j.expires_at)), id)
