@@ -98,7 +98,7 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     try:
         if claim.scopes:
             call.book_further = partial(_book_further, claim)
-        provider = serving.provider(by.provider, by.base_url)
+        provider = serving.provider(by.provider, by.base_url, by.api_key)
         request = Kind(claim.kind).read(claim.request)
         if isinstance(request, EmbeddingRequest):
             return Completed(completion=provider.embed(claim.target, request, call))

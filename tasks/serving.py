@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class Serving:
     provider: str
     target: str
     base_url: str
+    #: Of an engine of ours, which has another one after each start. Keys of hosted providers are in the settings.
+    api_key: str = field(default="", repr=False)
 
 
 def hosted(here: Settings) -> tuple[Serving, ...]:
@@ -134,15 +136,20 @@ def _openrouter(here: Settings, url: str) -> Provider:
     return OpenRouter(allow_paid=here.allow_paid, **_access(here, url, api_key=key, concurrency=here.api_concurrency))
 
 
+def _vllm(here: Settings, url: str, api_key: str) -> Provider:
+    return VLLM(**_access(here, url, api_key=api_key, concurrency=here.gpu_concurrency))
+
+
 MAKERS: dict[str, Callable[[Settings, str], Provider]] = {
     "nim": _nim,
     "openrouter": _openrouter,
     SANDBOX: lambda here, url: SandboxClient(**_access(here, url, concurrency=here.api_concurrency)),
-    LOCAL: lambda here, url: VLLM(**_access(here, url, concurrency=here.gpu_concurrency)),
 }
 
 
 @cache
-def provider(name: str, base_url: str) -> Provider:
-    """The provider `name` at `base_url`, one per process."""
+def provider(name: str, base_url: str, api_key: str = "") -> Provider:
+    """The provider `name` at `base_url`, one per process. `api_key` is for an engine of ours only."""
+    if name == LOCAL:
+        return _vllm(settings.get(), base_url, api_key)
     return MAKERS[name](settings.get(), base_url)

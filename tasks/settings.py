@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     api_model: str = _env("TANDEM_API_MODEL", "")
     catalog: Path | None = _env("TANDEM_CATALOG", None)
     vllm_args: str = _env("TANDEM_VLLM_ARGS", "")
+    vllm_env: str = _env("TANDEM_VLLM_ENV", "")
     vllm_executable: Path = _env("TANDEM_VLLM", Path(".venv-vllm/bin/vllm"))
     device: str = _env("TANDEM_DEVICE", "cpu")
     auto_wait_s: float = _env("TANDEM_AUTO_WAIT_S", 120.0, ge=0)

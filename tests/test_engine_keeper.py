@@ -16,6 +16,7 @@ from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest, Message
 from tasks.process import WorkerProcess
 from tasks.providers.base import Call
+from tasks.serving import Serving
 from tasks.worker.beat import Beat
 from tasks.worker.engine import EngineKeeper
 from tasks.worker.gate import Gate
@@ -26,9 +27,9 @@ from tests.support.valkey import Valkey
 CALLS = 8
 
 
-def ask_at_once(panel: Panel, base_url: str) -> None:
+def ask_at_once(panel: Panel, by: Serving) -> None:
     """So many calls that each has a connection of its own."""
-    provider = serving.provider(serving.LOCAL, base_url)
+    provider = serving.provider(by.provider, by.base_url, by.api_key)
     request = ChatRequest(messages=(Message(role="user", content="hi"),))
 
     def ask() -> None:
@@ -64,7 +65,7 @@ def test_no_connection_to_an_engine_outlives_it(
     keeper.start()
     try:
         first = until(lambda: here.servings[0].base_url, within_s=20, what="the engine being ready")
-        ask_at_once(panel, first)
+        ask_at_once(panel, here.servings[0])
         assert connections_to(first) >= CALLS  # on a slow machine its probe holds one, too
         with contextlib.suppress(requests.RequestException):
             requests.post(f"{first.removesuffix('/v1')}/die", timeout=5)

@@ -7,17 +7,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.engine import tied
+from tasks.engine import inherited, tied
 from tasks.engine.config import CPU, EngineConfig
 
 #: Carried by every process of an engine; the value is its run_dir. This is how they are found again.
 MARKER = "TANDEM_ENGINE"
-#: Variables with these beginnings are the service's own. PROMETHEUS_: vLLM would write into the service's metrics.
-OURS = ("TANDEM_", "PROMETHEUS_", "REDIS_", "CELERY_", "FLOWER_", "FLASK_", "GUNICORN_")
-#: Whatever has one of these in its name is somebody's secret.
-SECRETS = ("API_KEY", "PASSWORD")
-#: These would bend the Python of the engine's environment to the service's.
-PYTHONS = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "__PYVENV_LAUNCHER__"})
 #: An engine on the CPU spins on every core while it works: at the same priority, whoever feeds it waits for a time
 #: slice at each of the dozens of small steps that a job takes, and the engine runs half empty.
 CPU_NICE = 10
@@ -44,22 +38,21 @@ def arguments(config: EngineConfig, port: int) -> list[str]:
     ]
 
 
-def environment(config: EngineConfig, inherited: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """What the engine sees. `scratch` is a folder with a short path for its sockets and temporary files."""
-    kept = {name: value for name, value in inherited.items() if not _withheld(name)}
+def environment(config: EngineConfig, environ: Mapping[str, str], scratch: Path, *, api_key: str) -> dict[str, str]:
+    """What the engine sees. `scratch` is a folder with a short path for its sockets and temporary files; requests to
+    /v1 must show `api_key`, which is here because everybody on the machine can read a command line."""
+    kept = inherited.taken(environ, config.further_env)
+    kept.pop("CUDA_VISIBLE_DEVICES", None)
     # Compilers that vLLM calls while it runs (ninja) are in its own environment.
-    path = {"PATH": f"{config.executable.absolute().parent}:{inherited.get('PATH', os.defpath)}"}
-    return kept | path | _device(config, inherited) | _offline(config) | _fixed(config, scratch)
+    path = {"PATH": f"{config.executable.absolute().parent}:{environ.get('PATH', os.defpath)}"}
+    key = {"VLLM_API_KEY": api_key}
+    return kept | path | key | _device(config, environ) | _offline(config) | _fixed(config, scratch)
 
 
-def _withheld(name: str) -> bool:
-    return name.startswith(OURS) or name in PYTHONS or name == "CUDA_VISIBLE_DEVICES" or any(s in name for s in SECRETS)
-
-
-def _device(config: EngineConfig, inherited: Mapping[str, str]) -> dict[str, str]:
+def _device(config: EngineConfig, environ: Mapping[str, str]) -> dict[str, str]:
     if config.device == CPU:
         # In GiB. The default takes most of the machine's memory.
-        return {"VLLM_CPU_KVCACHE_SPACE": inherited.get("VLLM_CPU_KVCACHE_SPACE", "1")}
+        return {"VLLM_CPU_KVCACHE_SPACE": environ.get("VLLM_CPU_KVCACHE_SPACE", "1")}
     return {"CUDA_VISIBLE_DEVICES": config.device}
 
 

@@ -37,6 +37,8 @@ class EngineConfig:
     executable: Path
     run_dir: Path
     extra_args: tuple[str, ...] = ()
+    #: Variables that it takes over beside those in inherited.py.
+    further_env: tuple[str, ...] = ()
     #: The model makes vectors. vLLM must be told, and can be probed for nothing else then.
     embeds: bool = False
     max_num_seqs: int = 64

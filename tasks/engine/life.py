@@ -59,4 +59,10 @@ class Life:
 
     def _probe(self) -> Probe:
         served_name, timeout_s = self._config.served_names[0], self._config.probe_timeout_s
-        return Probe(self._process.base_url, served_name=served_name, timeout_s=timeout_s, embeds=self._config.embeds)
+        return Probe(
+            self._process.base_url,
+            served_name=served_name,
+            timeout_s=timeout_s,
+            embeds=self._config.embeds,
+            api_key=self._process.api_key,
+        )

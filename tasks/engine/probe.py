@@ -33,7 +33,9 @@ class Probe:
     """Questions to one engine; for one thread. `served_name` is one of the names it serves its model under; `embeds`
     says that the model makes vectors, not tokens."""
 
-    def __init__(self, base_url: str, *, served_name: str, timeout_s: float, embeds: bool = False) -> None:
+    def __init__(
+        self, base_url: str, *, served_name: str, timeout_s: float, embeds: bool = False, api_key: str = ""
+    ) -> None:
         self._url = base_url
         self._path = "/v1/embeddings" if embeds else "/v1/completions"
         one_token: dict[str, object] = {"prompt": "1", "max_tokens": 1, "temperature": 0}
@@ -41,6 +43,7 @@ class Probe:
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy for the outside has no part in loopback
+        self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def is_up(self) -> bool:
         """Whether the API server answers at all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ class EngineProcess:
             raise FileNotFoundError(f"no engine is installed at {config.executable}")
         self.port = _free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
+        #: What requests to /v1 must show: other users of this machine reach the port, too.
+        self.api_key = secrets.token_urlsafe(24)
         self._traces = Traces(config.run_dir)
         self._popen = self._start(config)
         threading.Thread(target=self._await_exit, args=(on_exit,), name="engine-exit", daemon=True).start()
@@ -74,7 +77,7 @@ class EngineProcess:
         with _open_log(config.run_dir / "engine.log") as output:
             popen = subprocess.Popen(  # noqa: S603 - the operator's own settings
                 command.arguments(config, self.port),
-                env=command.environment(config, os.environ, scratch),
+                env=command.environment(config, os.environ, scratch, api_key=self.api_key),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

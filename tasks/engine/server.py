@@ -35,6 +35,8 @@ class Engine:
         self.state = State.STOPPED
         #: http://127.0.0.1:port while READY or DRAINING; another port after each restart.
         self.base_url: str | None = None
+        #: What requests to it must show meanwhile; another one after each restart.
+        self.api_key = ""
         #: How long the last successful start took.
         self.loading_s: float | None = None
         #: Why the last engine was lost, for people.
@@ -142,6 +144,7 @@ class Engine:
     def _be_ready(self, process: EngineProcess, loading_s: float) -> None:
         process.note_shared_memory()
         self.loading_s = loading_s
+        self.api_key = process.api_key
         self.base_url = process.base_url
         self._ready_at = time.monotonic()
         self._signals.hear()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from dotenv import dotenv_values
+from pydantic import AliasChoices
 
 from tasks import serving, settings
-from tasks.engine import devices
+from tasks.engine import devices, inherited
 from tasks.engine.install import STAMP
 from tasks.launcher import checks, programs
 from tasks.launcher.owner import MARK
@@ -19,6 +23,11 @@ from tasks.settings import Settings
 
 #: Celery reads these by itself, and they would win over REDIS_URL.
 FOREIGN = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+#: What Tandem reads, and what it is made of; some of it also in lower case.
+SETTINGS = frozenset(
+    name for field in Settings.model_fields.values() for name in cast(AliasChoices, field.validation_alias).choices
+)
+OURS = ("TANDEM_", "CELERY_", "FLOWER_", "GUNICORN_", "FLASK_", "PROMETHEUS_", "PYTHON", "VALKEY", "SANDBOX_", "TMPDIR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +54,27 @@ def complete(here: Settings, server: Valkey | None) -> Surroundings:
 
 def of_children(here: Settings) -> dict[str, str]:
     """This process' environment, what .env adds to it, and what `complete` found out."""
-    said = {name: value for name, value in dotenv_values(settings.env_file()).items() if value}
-    own = {name: value for name, value in os.environ.items() if value and name not in FOREIGN}
+    said = {**dotenv_values(settings.env_file()), **{name: value for name, value in os.environ.items() if value}}
+    further = settings.words(here.vllm_env)
     return {
-        **{name: value for name, value in said.items() if name not in FOREIGN},
-        **own,
+        **{name: value for name, value in said.items() if value and _is_needed(name, further)},
         "TANDEM_DATA": str(here.data),
         "TANDEM_DRAIN_S": f"{here.drain_s:g}",
         "TANDEM_DEVICE": here.device,
         "TANDEM_SANDBOX_URL": here.sandbox_url,
         "REDIS_URL": here.redis_url,
         MARK: str(here.data),
+        # Other users of this machine reach the sandbox, too, and shall not tell it how to answer.
+        "SANDBOX_CONTROL_KEY": secrets.token_urlsafe(24),
         # vLLM renames its processes, which would overwrite the mark.
         "SPT_NOENV": "1",
     }
+
+
+def _is_needed(name: str, further: Collection[str]) -> bool:
+    """Whether our own processes read this variable, or the engine that a worker starts."""
+    ours = name.upper() in SETTINGS or name.upper().startswith(OURS)
+    return name not in FOREIGN and (ours or inherited.is_taken(name, further))
 
 
 def _device(here: Settings) -> str:

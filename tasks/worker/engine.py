@@ -32,6 +32,7 @@ def config() -> EngineConfig:
         executable=here.vllm_executable.absolute(),
         run_dir=loading.run_dir(here.data, here.device),
         extra_args=tuple(shlex.split(here.vllm_args)),
+        further_env=tuple(settings.words(here.vllm_env)),
         embeds=known is not None and known.can("embedding"),
         max_num_seqs=here.gpu_concurrency,
     )
@@ -73,7 +74,8 @@ class EngineKeeper:
     def _serve(self, base_url: str | None) -> None:
         url = f"{base_url}/v1" if base_url else ""
         before = self._here.servings
-        self._here.servings = tuple(dataclasses.replace(one, base_url=url) for one in before)
+        key = self._engine.api_key
+        self._here.servings = tuple(dataclasses.replace(one, base_url=url, api_key=key) for one in before)
         for one in before:
             if one.base_url not in ("", url):
                 _leave(one)
@@ -81,6 +83,6 @@ class EngineKeeper:
 
 def _leave(life: Serving) -> None:
     """Let go of the connections to an engine's life: the next has another port. Calls that still run keep theirs."""
-    serving.provider(life.provider, life.base_url).close()
+    serving.provider(life.provider, life.base_url, life.api_key).close()
     # A worker with an engine asks nobody else.
     serving.provider.cache_clear()

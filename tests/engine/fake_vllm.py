@@ -47,6 +47,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path.startswith("/v1/") and self.headers.get("Authorization") != f"Bearer {os.environ['VLLM_API_KEY']}":
+            self.answer("", status=401)
+            return
         if self.path == "/die":
             os._exit(0)
         if self.path == "/slow":

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 import requests
 
@@ -118,10 +119,34 @@ def test_a_listener_that_fails_does_not_end_the_supervision(panel: Panel) -> Non
     engine.stop(1)
 
 
+def test_the_engine_answers_nobody_without_the_key_of_this_start(panel: Panel, run: Run) -> None:
+    engine, keys = run().engine, set()
+    for _ in range(2):
+        engine.start()
+        until(lambda: engine.state is READY, within_s=30)
+        url, key = f"{engine.base_url}/v1/completions", engine.api_key
+        assert requests.post(url, json={}, timeout=5).status_code == 401
+        assert requests.post(url, json={}, headers={"Authorization": f"Bearer {key}"}, timeout=5).status_code == 200
+        commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+        assert any(str(panel.executable) in line for line in commands)
+        assert not any(key in line for line in commands)
+        keys.add(key)
+        engine.stop(0)
+        until(lambda: engine.state is STOPPED, within_s=10)
+    assert len(keys) == 2
+
+
 def test_the_engine_does_not_see_what_is_the_services_own(
     panel: Panel, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden = ("TANDEM_API_KEYS", "NVIDIA_API_KEY", "OPENROUTER_API_KEY", "REDIS_URL", "PROMETHEUS_MULTIPROC_DIR")
+    hidden = (
+        "AWS_SECRET_ACCESS_KEY",
+        "TANDEM_API_KEYS",
+        "NVIDIA_API_KEY",
+        "OPENROUTER_API_KEY",
+        "REDIS_URL",
+        "PROMETHEUS_MULTIPROC_DIR",
+    )
     for name in (*hidden, "PYTHONPATH", "CUDA_VISIBLE_DEVICES", "HF_TOKEN", "HF_HOME"):
         monkeypatch.setenv(name, "seen")
     run().until(LOADING, READY)

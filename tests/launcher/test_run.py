@@ -21,7 +21,7 @@ from tests.support.valkey import Valkey
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    with Launched(tmp_path_factory.mktemp("run") / "data") as launched:
+    with Launched(tmp_path_factory.mktemp("run") / "data", AWS_SECRET_ACCESS_KEY="aws") as launched:
         yield launched.ready()
 
 
@@ -60,6 +60,20 @@ def test_the_embedded_valkey_lets_no_stranger_in_and_drops_nothing(run: Launched
         Redis.from_url(f"redis://{url.split('@')[1]}").ping()
     settings = Redis.from_url(url, decode_responses=True).config_get("maxmemory-policy", "appendonly")
     assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes"}
+
+
+def test_nobody_else_tells_the_sandbox_how_to_answer(run: Launched) -> None:
+    upstream = next(p for p in survivors(run.data) if "tasks.providers.sandbox" in p.cmdline())
+    url = f"http://127.0.0.1:{upstream.cmdline()[-1]}"
+    assert requests.put(f"{url}/control", json={"rpm": 1}, timeout=5).status_code == 401
+    assert requests.get(f"{url}/control/calls", timeout=5).status_code == 401
+
+
+def test_its_processes_see_nothing_of_the_environment_that_they_do_not_need(run: Launched) -> None:
+    assert run.env["AWS_SECRET_ACCESS_KEY"]
+    for process in survivors(run.data):
+        if process.pid != run.process.pid:
+            assert "AWS_SECRET_ACCESS_KEY" not in process.environ(), process.cmdline()
 
 
 def test_nobody_else_reads_what_it_writes(run: Launched) -> None:

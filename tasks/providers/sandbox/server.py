@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
+import os
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from tasks.providers.sandbox import assets, nvcf
 from tasks.providers.sandbox.chat import Chat
@@ -45,7 +48,7 @@ class Server:
 
 def application(state: State) -> web.Application:
     """All routes over one state."""
-    app = web.Application(client_max_size=BODY_MAX_BYTES)
+    app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[control_key])
     for dialect in DIALECTS:
         app.router.add_post(f"{dialect.base}/chat/completions", Chat(state, dialect).complete)
         app.router.add_post(f"{dialect.base}/embeddings", Embeddings(state, dialect).complete)
@@ -67,6 +70,16 @@ def application(state: State) -> web.Application:
     app.router.add_get("/control/counts", desk.counts)
     app.router.add_get("/control/calls", desk.calls)
     return app
+
+
+@web.middleware
+async def control_key(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """401 for who controls it, or looks at its calls, without the key in SANDBOX_CONTROL_KEY, if that is set."""
+    key = os.environ.get("SANDBOX_CONTROL_KEY", "")
+    said = request.headers.get("Authorization", "")
+    if key and request.path.startswith("/control") and not hmac.compare_digest(said.encode(), f"Bearer {key}".encode()):
+        return web.json_response({"error": "a key is needed"}, status=401)
+    return await handler(request)
 
 
 async def health(_request: web.Request) -> web.Response:

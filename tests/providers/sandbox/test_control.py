@@ -31,6 +31,20 @@ def tell(sandbox: SandboxThread, dialect: str = "", **said: Any) -> None:
     requests.put(url, json=said, timeout=5).raise_for_status()
 
 
+def test_only_who_shows_its_key_controls_it(sandbox: SandboxThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANDBOX_CONTROL_KEY", "of-this-run")
+    for method, path in (("PUT", ""), ("PUT", "/nim"), ("DELETE", ""), ("GET", "/counts"), ("GET", "/calls")):
+        url = f"{sandbox.url}/control{path}"
+        for said, status in (
+            ({}, 401),
+            ({"Authorization": "Bearer x"}, 401),
+            ({"Authorization": "Bearer of-this-run"}, 200),
+        ):
+            assert requests.request(method, url, json={}, headers=said, timeout=5).status_code == status
+    assert requests.get(f"{sandbox.url}/vllm/health", timeout=5).ok
+    monkeypatch.delenv("SANDBOX_CONTROL_KEY")  # the fixture resets it
+
+
 def outcomes(client: Provider, count: int, words: str = "echo") -> list[type[ProviderError] | None]:
     """What so many calls, one after the other, came to."""
     seen: list[type[ProviderError] | None] = []
