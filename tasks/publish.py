@@ -10,7 +10,8 @@ import json
 import os
 import socket
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import groupby
 from uuid import uuid4
 
@@ -18,8 +19,10 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tasks.domain.errors import Unavailable
 from tasks.store import connection, steps
 from tasks.store.message import Message
+from tasks.store.scripts import Scripts
 
 log = structlog.get_logger()
 
@@ -34,6 +37,8 @@ EMBEDDED: dict[str, object] = {"callbacks": None, "errbacks": None, "chain": Non
 STEP = "tasks.batch.step"
 #: kombu keeps one list per queue and priority; 0 is the queue's plain name.
 PRIORITY_MARK = "\x06\x16"
+#: Messages sent in one step.
+AT_ONCE = 200
 
 
 def task_of(record_id: str, queue: str) -> str:
@@ -44,14 +49,29 @@ def task_of(record_id: str, queue: str) -> str:
 
 
 def send(messages: Iterable[Message], redis: Redis | None = None) -> None:
-    """Send messages. One that cannot be sent is only logged: its job is found as one whose message was lost."""
-    for (queue, priority), group in groupby(messages, lambda message: (message.queue, message.priority)):
-        line = list(group)
-        try:
-            (redis or connection.default()).lpush(list_of(queue, priority), *map(encode, line))
-        except (RedisError, OSError) as error:
-            for message in line:
-                unsent(message, type(error).__name__)
+    """Send messages, of which the first is to be popped first. Redis may be full.
+
+    One that cannot be sent is only logged: its job is found as one whose message was lost.
+    """
+    scripts = Scripts(redis) if redis else _scripts()
+    for (queue, priority, ahead), group in groupby(messages, lambda one: (one.queue, one.priority, one.ahead)):
+        # What is to be popped next is pushed last.
+        line = list(group)[:: -1 if ahead else 1]
+        for begin in range(0, len(line), AT_ONCE):
+            _push(scripts, list_of(queue, priority), ahead, line[begin : begin + AT_ONCE])
+
+
+def _push(scripts: Scripts, line: str, ahead: bool, messages: Sequence[Message]) -> None:
+    try:
+        scripts.call("send", [line], [int(ahead), *map(encode, messages)])
+    except (Unavailable, RedisError, OSError) as error:
+        for message in messages:
+            unsent(message, type(error).__name__)
+
+
+@cache
+def _scripts() -> Scripts:
+    return Scripts(connection.default())
 
 
 def unsent(message: Message, error: str) -> None:

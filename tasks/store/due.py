@@ -14,6 +14,8 @@ from tasks.store.scripts import Scripts
 
 #: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
 BATCH = 200
+#: How often the fleet looks for lost messages, jobs found in one step (up to two milliseconds), and steps of one look.
+LOOK_S, LOST, LOOK_STEPS = 1.0, 50, 100
 #: How long a message may be on its way before its job counts as overtaken. Publishing takes milliseconds.
 PATIENCE_S = 3.0
 #: Time between two groups let go behind a limit, and the largest group.
@@ -27,12 +29,14 @@ class Due:
     """
 
     def __init__(
-        self, redis: Redis, *, lease_s: float, ttl_s: int, patience_s: float = PATIENCE_S, policy: str = ""
-    ) -> None:
+        self, redis: Redis, *, lease_s: float, ttl_s: int, patience_s: float = PATIENCE_S, policy: str = "",
+        look_s: float = LOOK_S,
+    ) -> None:  # fmt: skip
         self._scripts = Scripts(redis)
         self._lease_ms = int(lease_s * 1000)
         self._ttl_s = ttl_s
         self._patience_ms = int(patience_s * 1000)
+        self._look_ms = int(look_s * 1000)
         self._policy = policy
 
     def sweep(self) -> tuple[int, list[Message]]:
@@ -43,8 +47,14 @@ class Due:
         return int(answer[0]), messages(answer[1:])
 
     def find_lost(self) -> list[Message]:
-        """Line up again the jobs whose message was lost."""
-        return messages(self._scripts.call("find_lost", [keys.LINES], [self._patience_ms, BATCH]))
+        """Line up again the jobs whose message was lost, if nobody in the fleet has just looked for them."""
+        found: list[Message] = []
+        for step in range(1, LOOK_STEPS + 1):
+            answer = self._scripts.call("find_lost", [keys.LINES], [self._patience_ms, LOST, self._look_ms, step])
+            found += messages(answer[1:])
+            if answer[0] == 0:
+                break
+        return found
 
     def let_go(self) -> list[Message]:
         """Line up again as many jobs as the limits have room for."""

@@ -9,15 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What Celery carries of a job: a hint to look at it."""
+    """What Celery carries of a job: a hint to look at it. `ahead`: it is to be popped next."""
 
     job_id: str
     epoch: int
     queue: str
     priority: int
+    ahead: bool = False
 
 
 def messages(flat: Iterable[Any]) -> list[Message]:
-    """[id, epoch, queue, priority, id, …] → messages."""
-    parts = iter(flat)
-    return [Message(job_id=i, epoch=int(e), queue=q, priority=int(p)) for i, e, q, p in zip(*[parts] * 4, strict=True)]
+    """[id, epoch, queue, priority, ahead, id, …] → messages."""
+    parts = zip(*[iter(flat)] * 5, strict=True)
+    return [
+        Message(job_id=i, epoch=int(e), queue=q, priority=int(p), ahead=int(ahead) == 1) for i, e, q, p, ahead in parts
+    ]

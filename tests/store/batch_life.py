@@ -70,7 +70,7 @@ class BatchLife(RuleBasedStateMachine):
         self.redis.flushall()
         self.jobs, self.steps = Jobs(self.redis, ttl_s=TTL_S), Steps(self.redis, ttl_s=TTL_S)
         self.batches, self.work = Batches(self.redis, ttl_s=TTL_S), BatchWork(self.redis, ttl_s=TTL_S)
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=TTL_S, patience_s=PATIENCE_S)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=TTL_S, patience_s=PATIENCE_S, look_s=0)
         self.stop_after = stop_after
         self.seen = batch_model.Seen()
         self.broker: list[Message] = []

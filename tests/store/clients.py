@@ -70,7 +70,7 @@ class Clients(RuleBasedStateMachine):
         self.redis.flushdb()
         self.jobs = Jobs(self.redis, ttl_s=600, policy=self.policy, breaker=self.breaker)
         self.elsewhere = Elsewhere()
-        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S, policy=self.policy)
+        self.due = Due(self.redis, lease_s=LEASE_S, ttl_s=600, patience_s=PATIENCE_S, policy=self.policy, look_s=0)
         self.workers = Workers(self.redis)
         self.seen: dict[str, Seen] = {}
         self.flights = Flights(self.redis, self.seen)

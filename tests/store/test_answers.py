@@ -313,7 +313,7 @@ def test_a_message_that_cannot_be_sent_is_a_lost_one(store: Jobs) -> None:
     store.cancel(first, "o")
     store.redis.delete("api")
     store.redis.hset(keys.job(second), "queued_at", 1)
-    late = Due(store.redis, lease_s=LEASE_S, ttl_s=60, patience_s=0.01)
+    late = Due(store.redis, lease_s=LEASE_S, ttl_s=60, patience_s=0.01, look_s=0)
     late.find_lost()
     time.sleep(0.03)  # past the patience
     assert [message.job_id for message in late.find_lost()] == [second]

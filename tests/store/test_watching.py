@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from tasks import publish
 from tasks.store import keys
-from tasks.store.claim import Taker
-from tasks.store.due import Due
+from tasks.store.claim import Claim, Taker
+from tasks.store.due import LOST, Due
 from tasks.store.fleet import Fleet, Worker
 from tasks.store.jobs import Jobs
+from tasks.store.message import Message
 from tests.store import clock
 from tests.store.hand import LEASE_S, SERVINGS, accept, claim
 from tests.support.polling import until
@@ -19,7 +23,7 @@ from tests.support.valkey import Valkey
 
 @pytest.fixture
 def due(valkey: Valkey) -> Due:
-    return Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=0.05)
+    return Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=0.05, look_s=0)
 
 
 def died(store: Jobs, job_id: str, worker: str, seconds_ago: float) -> None:
@@ -126,8 +130,100 @@ def test_an_overtaken_job_lost_its_message(store: Jobs, due: Due) -> None:
     claim(store, later, "w")
     found = until(due.find_lost, within_s=5, every_s=0.06)
     assert [message.job_id for message in found] == [lost]
-    assert store.redis.zscore(keys.waiting("api", 0), lost) > store.redis.zscore(keys.waiting("api", 0), kept)  # type: ignore[operator]
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == [lost, kept]
     assert due.find_lost() == [], "sent again at every look"
+
+
+def test_a_late_message_of_a_job_that_was_sent_again_overtakes_nobody(store: Jobs, due: Due) -> None:
+    """Its worker was stopped with the message in hand, and goes on after the job was sent again."""
+    held, later, *waiting = [accept(store) for _ in range(6)]
+    store.redis.rpop("api")
+    claim(store, later, "w")
+    found = until(due.find_lost, within_s=5, every_s=0.06)
+    assert [message.job_id for message in found] == [held]
+    publish.send(found, store.redis)
+    assert claim(store, held, "stopped").job_id == held
+    for _ in range(4):
+        assert due.find_lost() == []
+        time.sleep(0.06)  # past the patience, each time
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == waiting
+
+
+def test_one_that_was_sent_again_and_lost_again_is_found_again(store: Jobs, due: Due) -> None:
+    lost, later, last, _ = accept(store, sent=False), accept(store), accept(store), accept(store)
+    claim(store, later, "w")
+    until(due.find_lost, within_s=5, every_s=0.06)
+    claim(store, last, "w")
+    found = until(due.find_lost, within_s=5, every_s=0.06)
+    assert [message.job_id for message in found] == [lost]
+
+
+def ways_back(store: Jobs, due: Due) -> dict[str, Callable[[Claim], Sequence[Message] | None]]:
+    """How a job comes back into line that was popped, and not run to its end through no fault of its own."""
+
+    def reclaim(held: Claim) -> Sequence[Message]:
+        store.redis.zadd(keys.DUE, {held.job_id: 1})
+        swept_recently(store)
+        return due.sweep()[1]
+
+    def wait(held: Claim) -> Sequence[Message]:
+        store.put_back(held, outcome="engine_away", reason="no engine", delay_s=60)
+        return reclaim(held)
+
+    return {
+        "reclaimed": reclaim,
+        "drained": lambda held: store.put_back(held, outcome="released", reason="stopped"),
+        "crashed": lambda held: store.charge_crash(held, "died"),
+        "found no engine": wait,
+    }
+
+
+@pytest.mark.parametrize("way", ["reclaimed", "drained", "crashed", "found no engine"])
+def test_what_was_taken_and_not_run_goes_back_to_the_head_of_its_line(store: Jobs, due: Due, way: str) -> None:
+    first, *behind = [accept(store) for _ in range(4)]
+    back = ways_back(store, due)[way](claim(store, first, "w"))
+    publish.send(back or (), store.redis)
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == [first, *behind]
+    assert json.loads(str(store.redis.rpop("api")))["headers"]["id"].startswith(first)
+
+
+def test_what_a_stopping_worker_has_popped_goes_back_to_the_head(store: Jobs) -> None:
+    first, *behind = [accept(store) for _ in range(3)]
+    store.redis.rpop("api")
+    publish.send(store.resend(first, 0), store.redis)
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == [first, *behind]
+    assert json.loads(str(store.redis.rpop("api")))["headers"]["id"].startswith(first)
+
+
+def test_what_failed_by_its_own_fault_waits_behind_the_others(store: Jobs, due: Due) -> None:
+    first, *behind = [accept(store) for _ in range(3)]
+    held = claim(store, first, "w")
+    store.put_back(held, outcome="failed_try", reason="busy", delay_s=60, charged=True)
+    store.redis.zadd(keys.DUE, {first: 1})
+    publish.send(due.sweep()[1], store.redis)
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == [*behind, first]
+    assert store.redis.rpop("api") == behind[0]
+
+
+def test_a_line_whose_messages_are_all_gone_is_sent_again_in_its_order(store: Jobs, due: Due) -> None:
+    """More than one step finds."""
+    ids = [accept(store, sent=False) for _ in range(2 * LOST + 10)]
+    found = until(due.find_lost, within_s=5, every_s=0.06)
+    assert [message.job_id for message in found] == ids
+    publish.send(found, store.redis)
+    assert store.redis.zrange(keys.waiting("api", 0), 0, -1) == ids
+    assert [json.loads(text)["headers"]["id"][:-2] for text in reversed(store.redis.lrange("api", 0, -1))] == ids
+
+
+def test_the_fleet_looks_for_lost_messages_once_in_a_while_not_each_worker(store: Jobs, valkey: Valkey) -> None:
+    fleet = [Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=0.01, look_s=60) for _ in range(3)]
+    accept(store, sent=False)
+    assert fleet[0].find_lost() == []
+    valkey.client.hset(keys.flow("api", 0), "busy_at", 1)
+    time.sleep(0.02)  # past the patience
+    assert [found for one in fleet for found in one.find_lost()] == []
+    valkey.client.hset("tandem:sweep", "looked_at", 1)
+    assert [len(one.find_lost()) for one in fleet] == [1, 0, 0]
 
 
 def test_a_job_waiting_at_an_empty_queue_lost_its_message(store: Jobs, due: Due) -> None:

@@ -6,7 +6,7 @@
 --         then field, value, …
 --   returns {"accepted", id, created_at, expires_at, the error that kept its message back or ""} | {"replayed", id of the first} | {"mismatch"}
 --           {"retired", why}: the model is out of service
---           {"hit", id}: it has another's answer | {"following", id, then id, epoch, queue, priority of a leader in a
+--           {"hit", id}: it has another's answer | {"following", id, then id, epoch, queue, priority, ahead of a leader in a
 --           hurry now, if any: its message is to be sent}: it waits for another's
 local id, fingerprint, idem = ARGV[1], ARGV[2], KEYS[2]
 if redis.call("EXISTS", KEYS[1]) == 1 then

@@ -5,7 +5,7 @@
 --   KEYS  batch:{id}
 --   ARGV  batch, step_keep_ms, queue and priority of the last step, accept (0 = reject it), share of failures that
 --         stops it ("" = none), ttl_s
---   returns {"rejected"} | {"over"} | {"begun", step, epoch, queue, priority, …}: messages of its shards
+--   returns {"rejected"} | {"over"} | {"begun", step, epoch, queue, priority, ahead, …}: messages of its shards
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "total", "invalid", "expires_at", "cancel_wanted", "settled",
   "erase", "expanded", "chunks")

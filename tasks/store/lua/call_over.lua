@@ -5,7 +5,7 @@
 --   ARGV  policy, call (id.fence), begun_at (ms), sent_ms after that (-1 = not known), sends that count (0 = none),
 --         tokens taken (-1 = not known), of them in the answer (0 = not known), how (answered|refused|failed),
 --         hold_ms (how long a refusal holds everybody), the limit it holds, then the scopes
---   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, …}: messages to be sent
+--   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, ahead, …}: messages to be sent
 local policy, call, begun_at, now = policy_of(ARGV[1]), ARGV[2], tonumber(ARGV[3]), now_ms()
 local how, hold_until, held = ARGV[8], now + tonumber(ARGV[9]), ARGV[10]
 local names = {unpack(ARGV, 11)}

@@ -3,7 +3,7 @@
 -- Say that a batch is to be ended. Its last step does it, and makes sure that all of it ends.
 --   KEYS  batch:{id}
 --   ARGV  batch
---   returns {} it is over, or is being ended already | {id, epoch, queue, priority}: the message of that step
+--   returns {} it is over, or is being ended already | {id, epoch, queue, priority, ahead}: the message of that step
 local batch, id, now = KEYS[1], step_id(ARGV[1], "finish"), now_ms()
 local status = redis.call("HGET", batch, "status")
 if status == "validating" then

@@ -2,7 +2,7 @@
 -- Charge a job with the death of the process that ran it alone; after `limit` such deaths it is quarantined.
 --   KEYS  job:{id}
 --   ARGV  id, fence, limit, ttl_s, reason
---   returns {} not the owner any more | {"quarantined"} | {"queued", id, epoch, queue, priority}
+--   returns {} not the owner any more | {"quarantined"} | {"queued", id, epoch, queue, priority, ahead}
 local key, id = KEYS[1], ARGV[1]
 if not is_owned(key, ARGV[2]) then return {} end
 local now = now_ms()
@@ -16,4 +16,4 @@ end
 redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HDEL", key, "worker")
 redis.call("HSET", key, "suspect", 1)
-return {"queued", unpack(enqueue(id, key, now))}
+return {"queued", unpack(enqueue(id, key, now, true))}

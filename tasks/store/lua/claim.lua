@@ -9,7 +9,7 @@
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
 --           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own, or a record that is
 --            newer than this text
---           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, …} parked behind a
+--           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, ahead, …} parked behind a
 --            limit, a circuit or its batch's pause, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
 --            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms,
@@ -67,7 +67,7 @@ if retired then
 end
 leave_lines(id, key)
 if j.suspect and ARGV[5] == "0" then
-  back_off(id, key, now, now + 500, "isolation")
+  back_off(id, key, now, now + 500, "isolation", true)
   return {"later"}
 end
 

@@ -154,10 +154,11 @@ local function leave_lines(id, key)
   return j.flight
 end
 
--- Its message was popped: whoever lined up before it has been overtaken, if a message is still due.
+-- Its message was popped: whoever lined up before it has been overtaken, if a message is still due. Of one that lined up
+-- at the head it may be an older message, which was only late: it tells nothing of anybody else.
 local function note_pop(id, queue, priority)
   local seq = redis.call("ZSCORE", waiting_key(queue, priority), id)
-  if not seq then return end
+  if not seq or tonumber(seq) % 1 ~= 0 then return end
   local flow = flow_key(queue, priority)
   if tonumber(seq) > tonumber(redis.call("HGET", flow, "watermark") or 0) then
     redis.call("HSET", flow, "watermark", seq)
@@ -171,26 +172,32 @@ local function spill_at(j)
   return math.max(tonumber(ready_at or 0), tonumber(j.created_at)) + (tonumber(j.patience) or 0)
 end
 
--- Put a job at the end of its queue's line. Its message is the caller's to send; should that fail, the rule for lost
--- messages finds the job: overtaken by later ones, or waiting while the queue is empty.
-local function enqueue(id, key, now)
+-- Put a job at the end of its queue's line, or at its `ahead`: what was taken out of line and not run does not wait for
+-- all others again. Its message is the caller's to send; should that fail, the rule for lost messages finds the job:
+-- overtaken by later ones, or waiting while the queue is empty.
+--   returns its message: {id, epoch, queue, priority, ahead (0|1)}
+local function enqueue(id, key, now, ahead)
   local j = fields_of(key, "queue", "priority", "epoch", "expires_at", "patience", "target", "created_at")
   if not (j.queue and j.epoch and tonumber(j.priority) and tonumber(j.expires_at) and tonumber(j.created_at) and j.target)
   then
     mend(key, now)
     j = fields_of(key, "queue", "priority", "epoch", "expires_at", "patience", "target", "created_at")
   end
-  local seq = redis.call("INCR", "tandem:sequence")
+  -- At the head: behind all that was popped so far, before all that was not. Others' numbers are whole.
+  local seq = ahead and (redis.call("HGET", flow_key(j.queue, j.priority), "watermark") or 0) + 0.5
+    or redis.call("INCR", "tandem:sequence")
   redis.call("HSET", key, "status", "pending", "phase", "queued", "queued_at", now)
-  redis.call("HDEL", key, "until", "reason")
+  redis.call("HDEL", key, "until", "reason", "ahead")
   redis.call("ZADD", waiting_key(j.queue, j.priority), seq, id)
   redis.call("SADD", "tandem:lines", j.queue .. " " .. j.priority)
   redis.call("ZADD", "tandem:due", j.patience and math.min(j.expires_at, spill_at(j)) or j.expires_at, id)
-  return {id, j.epoch, j.queue, j.priority}
+  return {id, j.epoch, j.queue, j.priority, ahead and 1 or 0}
 end
 
-local function back_off(id, key, now, until_ms, reason)
+-- `ahead`: it goes on at the head of its line.
+local function back_off(id, key, now, until_ms, reason, ahead)
   redis.call("HSET", key, "status", "pending", "phase", "backoff", "until", until_ms, "reason", reason)
+  if ahead then redis.call("HSET", key, "ahead", 1) end
   -- The deadline is looked at in time even when the wait goes beyond it.
   local expires_at = tonumber(redis.call("HGET", key, "expires_at"))
   redis.call("ZADD", "tandem:due", math.min(until_ms, expires_at), id)

@@ -2,7 +2,7 @@
 -- Let a step go, if the caller still owns it: it is over, or is to be looked at again.
 --   KEYS  job:{step id}
 --   ARGV  step id, fence, ttl_s, delay_ms (-1 = it is over, 0 = at once)
---   returns {} not the owner any more | {"over"} | {"waits"} | {"queued", id, epoch, queue, priority}: its message
+--   returns {} not the owner any more | {"over"} | {"waits"} | {"queued", id, epoch, queue, priority, ahead}: its message
 local key, id, delay, now = KEYS[1], ARGV[1], tonumber(ARGV[4]), now_ms()
 if not is_owned(key, ARGV[2]) then return {} end
 if delay < 0 then
@@ -15,6 +15,6 @@ if delay < 0 then
 end
 redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HDEL", key, "worker")
-if delay == 0 then return {"queued", unpack(enqueue(id, key, now))} end
+if delay == 0 then return {"queued", unpack(enqueue(id, key, now, true))} end
 watch_step(id, now + delay)
 return {"waits"}

@@ -7,7 +7,7 @@
 -- goes on.
 --   KEYS  limits (set of names)
 --   ARGV  step_ms between two groups, largest group, policy
---   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, id, …}: messages to be sent
+--   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, ahead, id, …}: messages to be sent
 local now, policy, send = now_ms(), policy_of(ARGV[3]), {-1}
 
 local function let_first(limit, count)

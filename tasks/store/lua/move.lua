@@ -4,7 +4,7 @@
 --   KEYS  job:{id}
 --   ARGV  id, fence, outcome, reason, more about the attempt (JSON), survived (0|1: its process came through), told (what
 --         the call has shown of its circuit: circuit.lua)
---   returns {} not the owner any more, or there is no further place | {id, epoch, queue, priority}: its message
+--   returns {} not the owner any more, or there is no further place | {id, epoch, queue, priority, ahead}: its message
 local key, id = KEYS[1], ARGV[1]
 local places = places_of(key)
 if not is_owned(key, ARGV[2]) or #places < 2 then return {} end

@@ -4,7 +4,7 @@
 -- are held when they come up for a claim, and let go by let_go.lua.
 --   KEYS  batch:{id}
 --   ARGV  batch, paused (0|1)
---   returns {"over"} | {"done", id, epoch, queue, priority, …}: messages of the shards that go on
+--   returns {"over"} | {"done", id, epoch, queue, priority, ahead, …}: messages of the shards that go on
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "paused")
 if b.status ~= "in_progress" then return {"over"} end

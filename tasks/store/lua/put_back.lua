@@ -5,7 +5,7 @@
 --   ARGV  id, fence, delay_ms (0 = at once), limit ("" = none), hold_ms (how long the limit holds everybody),
 --         outcome, reason, charged (0|1), engine_lost (0|1), survived (0|1: its process came through, no suspect any more),
 --         ttl_s, told (what the call has shown of its circuit: circuit.lua)
---   returns {} not the owner any more | {"waits"} | {"late"} the limit has no room before its deadline | {"queued", id, epoch, queue, priority}: its message is to be sent
+--   returns {} not the owner any more | {"waits"} | {"late"} the limit has no room before its deadline | {"queued", id, epoch, queue, priority, ahead}: its message is to be sent
 local key, id, fence = KEYS[1], ARGV[1], ARGV[2]
 if not is_owned(key, fence) then return {} end
 local now, delay, limit = now_ms(), tonumber(ARGV[3]), ARGV[4]
@@ -31,7 +31,7 @@ if limit ~= "" then
   return {"waits"}
 end
 if delay > 0 then
-  back_off(id, key, now, now + delay, ARGV[7])
+  back_off(id, key, now, now + delay, ARGV[7], ARGV[8] == "0")
   return {"waits"}
 end
-return {"queued", unpack(enqueue(id, key, now))}
+return {"queued", unpack(enqueue(id, key, now, true))}

@@ -3,7 +3,7 @@
 --   KEYS  batch:{id}
 --   ARGV  batch, step_keep_ms, queue, priority, a word of this call's own
 --   returns {"gone"} | {"busy", status} it is not over | {"nothing"} all items have their answer
---           | {"begun", id, epoch, queue, priority}: the message of the step; none when this very call had begun it
+--           | {"begun", id, epoch, queue, priority, ahead}: the message of the step; none when this very call had begun it
 local batch, now = KEYS[1], now_ms()
 local b = fields_of(batch, "status", "failed", "cancelled", "expired", "expires_in_ms", "error_code", "round_asked",
   "used total_tokens", "round")

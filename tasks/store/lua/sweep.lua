@@ -6,7 +6,7 @@
 -- Every worker runs this once a second; whoever comes first does it, and the next finds nothing left.
 --   KEYS  due, workers
 --   ARGV  lease_ms, limit, ttl_s, policy
---   returns {examined, id, epoch, queue, priority, id, epoch, …}: the messages that are to be sent
+--   returns {examined, id, epoch, queue, priority, ahead, id, epoch, …}: the messages that are to be sent
 local now, lease, send = now_ms(), tonumber(ARGV[1]), {0}
 
 -- A frozen or restarted Redis lets every lease lapse at once. When nobody swept for a third of a lease, nobody could
@@ -39,11 +39,12 @@ local function reclaim(id, key, j)
   redis.call("HINCRBY", key, "epoch", 1)
   redis.call("HDEL", key, "worker")
   if died_alone(j.worker) then redis.call("HSET", key, "suspect", 1) end
-  return enqueue(id, key, now)
+  return enqueue(id, key, now, true)
 end
 
 local function look_at(id, key)
-  local j = fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes", "flight")
+  local j = fields_of(key, "status", "phase", "expires_at", "worker", "epoch", "scopes", "flight",
+    "ahead")
   -- What is no record, or only the rest of one, must not keep everybody else from being looked at.
   if not j.status or not (j.expires_at or j.epoch) then
     redis.call("ZREM", KEYS[1], id)
@@ -65,7 +66,7 @@ local function look_at(id, key)
   elseif j.status == "processing" then
     return reclaim(id, key, j)
   elseif j.phase == "backoff" then
-    return enqueue(id, key, now)
+    return enqueue(id, key, now, j.ahead)
   elseif j.phase == "following" then
     look_up(id, key, j.flight, now, ARGV[3])
   else
