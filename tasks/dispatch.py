@@ -99,8 +99,11 @@ def _new_job(asked: Submission, route: Route, fields: dict[str, str], first: Mes
 
 
 def _replayed(asked: Submission) -> Job | None:
-    """The job that this key was used for. Looked up before images are fetched again: they may be gone by now."""
-    if not (asked.idempotency_key and intake.has_images(asked)):
+    """The job that this key was used for. Looked up before all else: its workers, its model or an image may be gone by now.
+
+    Raises IdempotencyMismatch.
+    """
+    if not asked.idempotency_key:
         return None
     job_id = jobs.default().accepted_before(asked.owner, asked.idempotency_key, asked.fingerprint)
     return jobs.default().find(job_id, asked.owner) if job_id else None

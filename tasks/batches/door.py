@@ -28,6 +28,13 @@ def find(batch_id: str, owner: str) -> Batch:
     return _with_last([batch])[0]
 
 
+def made_of_file(owner: str, key: str, options: BatchOptions) -> Batch | None:
+    """The batch that this idempotency key made of the same file, which may be gone by now. Raises Unavailable."""
+    before = batches.default().accepted_before(owner, key)
+    batch = batches.default().find(before.id, owner) if before else None
+    return _with_last([batch])[0] if batch and batch.openai == options.openai else None
+
+
 def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, lines: int) -> Batch:
     """A batch just accepted, of `total` items in `lines` lines; as it was accepted where it cannot be read now."""
     try:

@@ -11,11 +11,12 @@ from typing import Self
 from tasks import publish, settings
 from tasks.batches import reading
 from tasks.domain.batch import BatchOptions
-from tasks.domain.errors import BatchTooLarge, InvalidRequest
+from tasks.domain.errors import BatchTooLarge, InvalidRequest, NoRoom
 from tasks.domain.job import Priority
 from tasks.domain.request import fingerprint
 from tasks.store import batches, capacity, durability, steps
 from tasks.store.batches import NewBatch
+from tasks.store.earlier import Earlier
 from tasks.store.message import Message
 
 #: Lines of one chunk, and bytes after which it is full with fewer: what one script writes when they are read.
@@ -25,11 +26,14 @@ CHUNK_LINES, CHUNK_BYTES = 100, 1_000_000
 class Upload:
     """A batch on its way in. `with Upload(owner) as upload:`; what was not accepted in the block leaves nothing behind.
 
-    `field` is what the client calls the items. `add` and `accept` raise BatchTooLarge, InvalidRequest,
-    IdempotencyMismatch and Unavailable.
+    `field` is what the client calls the items. `key`: its idempotency key; None where there is none, or where it is not
+    known before the last line (`key_may_follow`). What was accepted before is not kept again, and found whether or not
+    there is room now. `add` and `accept` raise BatchTooLarge, InvalidRequest, IdempotencyMismatch and Unavailable.
     """
 
-    def __init__(self, owner: str, *, field: str = "items") -> None:
+    def __init__(
+        self, owner: str, *, field: str = "items", key: str | None = None, key_may_follow: bool = False
+    ) -> None:
         self.batch_id = f"batch_{secrets.token_hex(16)}"
         self._owner = owner
         self._field = field
@@ -40,13 +44,21 @@ class Upload:
         self._open: list[bytes] = []
         self._open_bytes = 0
         self._is_kept = False
+        self._earlier = batches.default().accepted_before(owner, key) if key else None
+        self._key_may_follow = key_may_follow
+        self._refused: NoRoom | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if not self._is_kept and self._chunks:
+        if not self._is_kept:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._chunks:
             batches.default().drop_lines(self.batch_id, self._chunks)
+            self._chunks = 0
 
     @property
     def lines(self) -> int:
@@ -74,6 +86,11 @@ class Upload:
             raise InvalidRequest("a batch needs at least one item", field="items")
         if self._open:
             self._flush()
+        print_of_all = fingerprint({"options": options.to_json(), "lines": self._hash.hexdigest()})
+        if (before := self._accepted_before(options)) is not None:
+            return before.id_for(print_of_all), True
+        if self._refused is not None:
+            raise self._refused
         here = settings.get()
         if here.durable_accept:
             durability.default().ensure()
@@ -92,7 +109,7 @@ class Upload:
             id=self.batch_id,
             owner=self._owner,
             idempotency_key=options.idempotency_key,
-            fingerprint=fingerprint({"options": options.to_json(), "lines": self._hash.hexdigest()}),
+            fingerprint=print_of_all,
             expires_in_s=options.expires_in_s or here.expires_in_s,
             message=publish.encode(first),
             fields=fields,
@@ -101,10 +118,25 @@ class Upload:
         self._is_kept = not replayed
         return batch_id, replayed
 
+    def _accepted_before(self, options: BatchOptions) -> Earlier | None:
+        if self._earlier is None and self._key_may_follow and options.idempotency_key:
+            return batches.default().accepted_before(self._owner, options.idempotency_key)
+        return self._earlier
+
     def _flush(self) -> None:
+        try:
+            if self._earlier is None and self._refused is None:
+                self._keep()
+        except NoRoom as error:
+            self._drop()
+            if not self._key_may_follow:
+                raise
+            self._refused = error
+        self._open, self._open_bytes = [], 0
+
+    def _keep(self) -> None:
         items_bytes = len(self._open) * capacity.ITEM_BYTES
         # Those of this upload's other lines count for all once it is accepted.
         capacity.default().reserve(self._open_bytes + items_bytes, later_bytes=self._lines * capacity.ITEM_BYTES)
         batches.default().keep_lines(self.batch_id, self._chunks, self._open)
         self._chunks += 1
-        self._open, self._open_bytes = [], 0

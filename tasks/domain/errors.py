@@ -91,6 +91,10 @@ class Unavailable(TandemError):
         self.retry_after_s = retry_after_s
 
 
+class NoRoom(Unavailable):
+    """Redis has no room for more."""
+
+
 # ---- we ended it ourselves ------------------------------------------------------------------
 
 

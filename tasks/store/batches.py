@@ -15,7 +15,8 @@ from tasks import settings
 from tasks.domain.batch import Batch, InvalidItem
 from tasks.domain.errors import BatchBusy, BatchNotFound, IdempotencyMismatch, InvalidRequest, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Priority
-from tasks.store import batch_record, connection, keys, steps
+from tasks.store import batch_record, connection, earlier, keys, steps
+from tasks.store.earlier import Earlier
 from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
 from tasks.store.new_job import IDEMPOTENCY_TTL_S
@@ -61,6 +62,10 @@ class Batches:
         for first in range(0, chunks, steps.AT_ONCE):
             some = range(first, min(first + steps.AT_ONCE, chunks))
             self._scripts.call("drop_lines", [keys.batch(batch_id), *(keys.chunk(batch_id, n) for n in some)], [])
+
+    def accepted_before(self, owner: str, key: str) -> Earlier | None:
+        """The batch that this idempotency key was accepted with, if it is still there."""
+        return earlier.first(self._redis, "batch", owner, key)
 
     def accept(self, new: NewBatch) -> tuple[str, bool]:
         """Write a batch's record and the step that reads its lines: its id, and whether an earlier one's.

@@ -9,7 +9,7 @@ from functools import cache
 from redis import Redis
 
 from tasks import settings
-from tasks.domain.errors import Unavailable
+from tasks.domain.errors import NoRoom
 from tasks.store import connection, keys
 from tasks.store.look import Look
 from tasks.store.scripts import renamed
@@ -43,7 +43,7 @@ class Capacity:
     def reserve(self, size_bytes: int, *, later_bytes: int = 0) -> None:
         """Count on `size_bytes` more. There must be room for `later_bytes`, which will come without being asked for.
 
-        Raises Unavailable when Redis is too full, or away.
+        Raises NoRoom when Redis is too full, and Unavailable when it is away.
         """
         with self._lock:
             self._since += size_bytes
@@ -51,7 +51,7 @@ class Capacity:
         if is_old:
             self._look.take()
         if self._left_bytes < later_bytes:
-            raise Unavailable("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
+            raise NoRoom("the queue is full: Redis has no room for more jobs", retry_after_s=RETRY_AFTER_S)
 
     def try_write(self) -> None:
         """Write a word. Raises Unavailable when Redis does not take it: a replica after a failover, a lost disk."""

@@ -13,7 +13,7 @@ from redis import Redis
 from tasks import quotas, settings
 from tasks.domain.errors import IdempotencyMismatch, ModelGone
 from tasks.domain.job import Job, Status
-from tasks.store import connection, keys, record
+from tasks.store import connection, earlier, keys, record
 from tasks.store.circuits import DEFAULT, Breaker, Shown
 from tasks.store.claim import Claim, Taker
 from tasks.store.message import Message, messages
@@ -64,11 +64,12 @@ class Jobs:
         return Accepted(job_id=new.job_id, created_ms=int(answer[2]), expires_ms=int(answer[3]), unsent=str(answer[4]))
 
     def accepted_before(self, owner: str, key: str, fingerprint: str) -> str | None:
-        """The id of the job that this idempotency key and payload were accepted with, if there was one."""
-        with renamed():
-            first = self.redis.hmget(keys.idempotency("job", owner, key), ["job", "fingerprint"])
-        job_id, before = cast(list[str | None], first)
-        return job_id if before == fingerprint else None
+        """The id of the job that this idempotency key and payload were accepted with, if there is one still.
+
+        Raises IdempotencyMismatch.
+        """
+        found = earlier.first(self.redis, "job", owner, key)
+        return found.id_for(fingerprint) if found else None
 
     def find(self, job_id: str, owner: str) -> Job | None:
         """The job as its owner sees it; None when there is none, or it is somebody else's."""

@@ -20,16 +20,16 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from tasks.domain.errors import Unavailable
+from tasks.domain.errors import NoRoom, Unavailable
 
 #: One call of a script: its keys and its arguments.
 ScriptCall = tuple[Sequence[str], Sequence[Any]]
 
 LUA = Path(__file__).parent / "lua"
 
-#: How a Redis that is there refuses to write: full, loading, without its disk or its replicas, a replica itself, kept
+#: How a Redis that is there and has room refuses to write: loading, without its disk or its replicas, a replica itself, kept
 #: busy by a script, or not letting this user. Raised inside a script, they come as plain response errors.
-REFUSALS = ("OOM ", "LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERDOWN ", "BUSY ", "NOPERM ")
+REFUSALS = ("LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERDOWN ", "BUSY ", "NOPERM ")
 
 #: What to tell a client that found Redis away: a supervisor has it back within seconds.
 RETRY_AFTER_S = 2.0
@@ -63,14 +63,16 @@ def source(name: str) -> str:
 
 @contextmanager
 def renamed() -> Iterator[None]:
-    """Raise Unavailable in place of Redis' own errors for being away, full, or unable to write."""
+    """Raise Unavailable in place of Redis' own errors for being away or unable to write, and NoRoom for being full."""
     try:
         yield
     except (ConnectionError, TimeoutError) as error:
         raise Unavailable("Redis does not answer", retry_after_s=RETRY_AFTER_S) from error
     except OutOfMemoryError as error:
-        raise Unavailable("Redis is full", retry_after_s=RETRY_AFTER_S) from error
+        raise NoRoom("Redis is full", retry_after_s=RETRY_AFTER_S) from error
     except ResponseError as error:
+        if "OOM " in str(error):
+            raise NoRoom("Redis is full", retry_after_s=RETRY_AFTER_S) from error
         if isinstance(error, ReadOnlyError | NoPermissionError) or any(word in str(error) for word in REFUSALS):
             raise Unavailable("Redis cannot write now", retry_after_s=RETRY_AFTER_S) from error
         raise

@@ -68,7 +68,10 @@ class Batches(MethodView):
         here = settings.get()
         # The limit of a single job does not count here. Items are counted as they come; this is for all around them.
         request.max_content_length = 2 * here.batch_bytes
-        with Upload(owner()) as upload:
+        # Where it is known before the items: with others, and inside a form, it may come behind them.
+        early = idempotency.key_of(request, request.args.get("idempotency_key"))
+        may_follow = early is None and request.mimetype != batch_body.LINES
+        with Upload(owner(), key=early, key_may_follow=may_follow) as upload:
             said, last_line = batch_body.read(request, upload.add, longest=here.max_body_bytes)
             try:
                 options = _options.load(said)

@@ -14,6 +14,7 @@ from tasks.batches import door, files
 from tasks.batches.upload import Upload
 from tasks.domain.batch import Batch, BatchOptions, BatchStatus
 from tasks.domain.errors import BatchNotFound, InvalidRequest
+from tasks.domain.file import FileMissing
 from tasks.files.store import pieces
 from web import idempotency
 from web.auth import auth, owner
@@ -56,8 +57,13 @@ class Batches(MethodView):
     def post(self, options: BatchOptions) -> tuple[Told, int, dict[str, str]]:
         """Make a batch of an uploaded file"""
         key = idempotency.key_of(request, None)
-        with Upload(owner(), field="input_file_id") as upload:
-            last_line = _feed(upload, options)
+        with Upload(owner(), field="input_file_id", key=key) as upload:
+            try:
+                last_line = _feed(upload, options)
+            except FileMissing:
+                if key and (earlier := door.made_of_file(owner(), key, options)):
+                    return _told(earlier), 200, {idempotency.REPLAYED: "true"}
+                raise
             batch_id, replayed = upload.accept(replace(options, idempotency_key=key), last_line=last_line)
         if replayed:
             return _told(door.find(batch_id, owner())), 200, {idempotency.REPLAYED: "true"}
