@@ -99,7 +99,7 @@ def _new_job(asked: Submission, route: Route, fields: dict[str, str], first: Mes
 
 
 def _replayed(asked: Submission) -> Job | None:
-    """The job that this key was used for. Looked up before all else: its workers, its model or an image may be gone by now.
+    """The job that this key was used for. Looked up before all else: its worker, model or image may be gone.
 
     Raises IdempotencyMismatch.
     """

@@ -27,8 +27,8 @@ ScriptCall = tuple[Sequence[str], Sequence[Any]]
 
 LUA = Path(__file__).parent / "lua"
 
-#: How a Redis that is there and has room refuses to write: loading, without its disk or its replicas, a replica itself, kept
-#: busy by a script, or not letting this user. Raised inside a script, they come as plain response errors.
+#: How a Redis that is there and has room refuses to write: loading, without its disk or its replicas, a replica itself,
+#: kept busy by a script, or not letting this user. Raised inside a script, they come as plain response errors.
 REFUSALS = ("LOADING ", "MISCONF ", "NOREPLICAS ", "READONLY ", "MASTERDOWN ", "BUSY ", "NOPERM ")
 
 #: What to tell a client that found Redis away: a supervisor has it back within seconds.

@@ -31,7 +31,7 @@ class House:
 
     def __init__(self, store: Jobs) -> None:
         self.store, self.redis = store, store.redis
-        self.due = Due(store.redis, lease_s=LEASE_S, ttl_s=60, patience_s=0.001)
+        self.due = Due(store.redis, lease_s=LEASE_S, ttl_s=60, patience_s=0.001, look_s=0)
         self.claims = 0
 
     def work(self, message: Message) -> None:

@@ -117,7 +117,7 @@ def test_a_suspect_waits_for_a_place_of_its_own(store: Jobs, due: Due) -> None:
 
 def test_a_job_overtaken_a_moment_ago_is_not_sent_again(store: Jobs, valkey: Valkey) -> None:
     """Workers that popped both messages may claim them in either order."""
-    patient = Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=30)
+    patient = Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=30, look_s=0)
     late, later = accept(store), accept(store)
     claim(store, later, "w")
     for _ in range(3):

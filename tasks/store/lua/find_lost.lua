@@ -8,9 +8,10 @@
 --   to be sent after the last step
 local now, patience, left, send = now_ms(), tonumber(ARGV[1]), tonumber(ARGV[2]), {0}
 
+local looked_at = tonumber(redis.call("HGET", "tandem:sweep", "looked_at") or 0)
 if ARGV[4] == "1" then
-  local looked_at = tonumber(redis.call("HGET", "tandem:sweep", "looked_at") or 0)
   if now >= looked_at and now - looked_at < tonumber(ARGV[3]) then return send end
+  looked_at = now
   redis.call("HSET", "tandem:sweep", "looked_at", now)
 end
 
@@ -20,7 +21,7 @@ local function message_of(id, waiting, ahead)
   local names_line = j.queue and j.priority
   if j.status ~= "pending" or j.phase ~= "queued" or names_line and waiting_key(j.queue, j.priority) ~= waiting then
     redis.call("ZREM", waiting, id)  -- its record is gone: deleted by hand, or evicted; or it is in another line
-  elseif (tonumber(j.queued_at) or 0) + patience < now then
+  elseif (tonumber(j.queued_at) or 0) + patience < looked_at then
     if not names_line then redis.call("ZREM", waiting, id) end
     left = left - 1
     -- A new place in line: in its old one the job would stay overtaken and be sent again at every look.
