@@ -12,9 +12,10 @@ from redis.client import PubSub
 from tasks.domain.errors import IdempotencyMismatch, JobNotFound
 from tasks.domain.job import Status
 from tasks.store import events, keys
+from tasks.store.claim import Taker
 from tasks.store.due import Due
 from tasks.store.jobs import Jobs
-from tests.store.hand import LEASE_S, accept, claim
+from tests.store.hand import LEASE_S, SERVINGS, accept, claim
 from tests.support.polling import until
 
 
@@ -55,6 +56,17 @@ def test_whoever_repeats_an_erasure_gets_the_same_answer(store: Jobs) -> None:
     job_id = accept(store)
     assert [store.erase(job_id, owner) for owner in ("o", "o", "another")] == [True, True, False]
     assert 0 < int(str(store.redis.ttl(keys.erased(job_id)))) <= 24 * 3600
+
+
+def test_a_job_whose_deadline_has_passed_is_not_run(store: Jobs) -> None:
+    """Its message may come before the sweep does."""
+    job_id = accept(store)
+    store.redis.hset(keys.job(job_id), "expires_at", 1)
+    taken = store.take(job_id, 0, Taker(worker="w", lease_s=LEASE_S, may_isolate=True, servings=SERVINGS))
+    assert taken.claim is None
+    found = store.find(job_id, "o")
+    assert found is not None
+    assert (found.status, found.attempts, found.error and found.error.code) == (Status.EXPIRED, (), "deadline_exceeded")
 
 
 def test_whoever_waits_is_woken_by_the_end(store: Jobs) -> None:
