@@ -125,14 +125,30 @@ def test_when_the_leaders_worker_is_killed_its_followers_wait_on(service: Servic
     until(service.is_ready, within_s=30)
 
 
-def test_when_the_leader_fails_each_of_its_followers_is_asked_for(service: Service, text: str) -> None:
+def test_twenty_who_ask_what_is_refused_cost_one_call(service: Service, text: str) -> None:
     failing: dict[str, Any] = {"model": "sandbox/status-400"}
     with service.upstream_held():
         leader = service.submit(text, temperature=0, **failing)
-        followers = following(service, leader, text, 2, **failing)
+        followers = following(service, leader, text, 19, **failing)
     jobs = over(service, [leader, *followers])
-    assert [job["error"]["code"] for job in jobs] == ["bad_request"] * 3
+    assert [job["error"] for job in jobs] == [jobs[0]["error"]] * 20
+    assert jobs[0]["error"]["code"] == "bad_request"
+    assert [len(job["attempts"]) for job in jobs] == [1] + [0] * 19
+    assert called_for(service, [leader, *followers]) == [leader]
+
+
+def test_when_the_leader_fails_for_another_reason_each_of_its_followers_is_asked_for(
+    service: Service, text: str
+) -> None:
+    """What the provider says of the key may be another thing a moment later."""
+    failing: dict[str, Any] = {"model": "sandbox/status-404"}
+    with service.upstream_held():
+        leader = service.submit(text, temperature=0, **failing)
+        followers = following(service, leader, text, 9, **failing)
+    jobs = over(service, [leader, *followers])
+    assert [job["error"]["code"] for job in jobs] == ["model_not_found"] * 10
     assert sorted(called_for(service, [leader, *followers])) == sorted([leader, *followers])
+    assert {job["coalesced_with"] for job in jobs} == {None}
 
 
 def test_a_follower_has_its_own_deadline(service: Service, text: str) -> None:

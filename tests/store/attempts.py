@@ -36,9 +36,10 @@ BACK: list[dict[str, Any]] = [
     {"engine_lost": True},
     {"survived": True},
 ]
-#: What came of an attempt: an end, a death that is charged, another place, a refused key, or how it is put back.
+#: What came of an attempt: an end, a refusal of the question, a death that is charged, another place, a refused key, or
+#: how it is put back.
 Outcome = Status | str | dict[str, Any]
-COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "crash", "crash", "move", "key", *BACK]
+COME_OF_IT: list[Outcome] = [Status.COMPLETED, Status.FAILED, "refused", "crash", "crash", "move", "key", *BACK]
 WORKER, OUTCOME = st.sampled_from(NAMES), st.sampled_from(COME_OF_IT)
 OUTCOMES = st.lists(OUTCOME, max_size=3)
 
@@ -169,6 +170,8 @@ class Attempts(Clients):
         match outcome:
             case Status():
                 self.settle(claim, outcome)
+            case "refused":
+                self.settle(claim, Status.FAILED, refused=True)
             case dict():
                 self.put_back(claim, outcome)
             case "move" if claim.places:
@@ -180,13 +183,14 @@ class Attempts(Clients):
             case _:
                 self.crash(claim)
 
-    def settle(self, claim: Claim, status: Status) -> None:
+    def settle(self, claim: Claim, status: Status, *, refused: bool = False) -> None:
         told = Told.ANSWERED if status is Status.COMPLETED else None
         result = f'"{claim.job_id}.{claim.fence}"'
-        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result}, told=told)
+        error = {"error_code": "bad_request", "error_message": "no"} if refused else {}
+        written = self.jobs.settle(claim, status, outcome=status.value, fields={"result": result, **error}, told=told)
         if self.minded(claim, written):
             seen = self.seen[claim.job_id]
-            seen.result = result
+            seen.result, seen.refused = result, refused
             self.circuit(seen).tell(claim, told)
             if told:
                 self.key(seen).prove(claim)

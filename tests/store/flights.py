@@ -46,28 +46,38 @@ class Flights:
         if asked is None:
             return
         completed = one.ended == "completed" and not one.erased
+        is_told = completed or (one.refused and not one.erased)
         # Of the one who was asked, and of nobody else, it is kept.
         if completed and one.leader is None and not one.is_cached and one.places[0] is API:
             self._answers[asked.name] = job_id
-        if self._leaders.get(asked.flight) == job_id:
+        following = [
+            seen
+            for seen in self._seen.values()
+            if seen.is_following and seen.new.question is not None and seen.new.question.flight == asked.flight
+        ]
+        leads = self._leaders.get(asked.flight) == job_id
+        if leads:
             del self._leaders[asked.flight]
-            following = [seen for seen in self._seen.values() if seen.is_following and seen.leader == job_id]
-            if completed:
-                for follower in following:
-                    follower.result = one.result
-                    follower.end("completed")
-            elif following:
-                self._promote(asked, following)
+        if is_told and (leads or (one.went_along and following)):
+            self._leaders.pop(asked.flight, None)
+            self._tell(one, following)
+        elif leads and following:
+            failed = one.ended == "failed" and not (one.quarantined or one.erased)
+            self._promote(asked, following, 2 * one.group if failed else 1)
 
-    def _promote(self, asked: Question, following: list[Seen]) -> None:
-        best = min(
-            following, key=lambda seen: (int(seen.new.fields["priority"]), self._created_at(seen), seen.new.job_id)
-        )
-        best.leader = None
+    def _tell(self, one: Seen, following: list[Seen]) -> None:
+        for follower in following:
+            follower.leader, follower.result = one.new.job_id, one.result
+            follower.end("completed" if one.ended == "completed" else "failed")
+
+    def _promote(self, asked: Question, following: list[Seen], group: int) -> None:
+        following.sort(key=lambda seen: (int(seen.new.fields["priority"]), self._created_at(seen), seen.new.job_id))
+        best, *others = following
+        best.leader, best.group = None, group
         self._leaders[asked.flight] = best.new.job_id
-        for other in following:
-            if other is not best:
-                other.leader = best.new.job_id
+        for place, other in enumerate(others, 1):
+            other.leader = None if place < group else best.new.job_id
+            other.went_along = place < group
 
     def _created_at(self, seen: Seen) -> int:
         return int(str(self._redis.hget(keys.job(seen.new.job_id), "created_at")))

@@ -25,7 +25,8 @@ class Seen:
     """What the outside knows of a job. `holder` is the fence of the claim that may write, if one may.
 
     `places` begins with the one where it is. `leader` is the job whose answer it waits for or was given; `over` is told
-    of its end.
+    of its end. `refused`: for its question alone. `group`: how many set off at once with it, one of which leads, and
+    the others of which `went_along`.
     """
 
     new: NewJob
@@ -35,6 +36,9 @@ class Seen:
     erased: bool = False
     overdue: bool = False
     quarantined: bool = False
+    refused: bool = False
+    group: int = 1
+    went_along: bool = False
     epoch: int = 0
     holder: int | None = None
     suspect: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.domain.job import Cache, Job, Status
+from tasks.domain.job import Cache, Job, JobError, Status
 from tasks.store import keys
 from tasks.store.answers import Question
 from tasks.store.claim import Claim, Taker
@@ -289,7 +289,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("how", sorted(ENDS.keys() - {"failed"}))
 def test_when_the_leader_ends_otherwise_the_best_follower_takes_its_place(store: Jobs, how: str) -> None:
     first = submit(store, question()).job_id
     batch, second, third = (submit(store, question(), priority=p).job_id for p in (BATCH, 0, 0))
@@ -303,6 +303,103 @@ def test_when_the_leader_ends_otherwise_the_best_follower_takes_its_place(store:
     answer(store, claim(store, following[0], "w"))
     assert {find(store, one).status for one in (batch, second, third)} == {Status.COMPLETED}
     assert_nothing_is_left(store)
+
+
+def refuse(store: Jobs, job_id: str, code: str = "bad_request") -> None:
+    fields = {"error_code": code, "error_message": "the provider refused the request"}
+    store.settle(claim(store, job_id, "w"), Status.FAILED, outcome="failed", reason=code, fields=fields)
+
+
+def led(store: Jobs, count: int) -> tuple[str, list[str]]:
+    """A leader that has been sent, and so many that follow it, in the order in which they go."""
+    first = submit(store, question()).job_id
+    others = [submit(store, question()).job_id for _ in range(count)]
+    store.redis.delete("api")
+    return first, sorted(others, key=lambda one: (store.redis.hget(keys.job(one), "created_at"), one))
+
+
+def test_while_they_fail_followers_go_in_growing_groups(store: Jobs) -> None:
+    first, followers = led(store, 20)
+    groups = list[list[str]]()
+    fail(store, first)
+    while group := sent(store):
+        groups.append(group)
+        store.redis.delete("api")
+        assert leader(store, question()) == group[0]
+        rest = followers[sum(map(len, groups)) :]
+        assert {find(store, one).coalesced_with for one in group} == {None}
+        assert {find(store, one).coalesced_with for one in rest} <= {group[0]}
+        # In whatever order they end, it is the leader's end that lets the next go.
+        for one in group[:0:-1]:
+            fail(store, one)
+            assert sent(store) == []
+        fail(store, group[0])
+    assert list(map(len, groups)) == [2, 4, 8, 6]
+    assert [one for group in groups for one in group] == followers
+    assert {find(store, one).status for one in followers} == {Status.FAILED}
+    assert_nothing_is_left(store)
+
+
+def test_the_first_answer_in_a_group_is_everybodys(store: Jobs) -> None:
+    first, followers = led(store, 9)
+    fail(store, first)
+    group = sent(store)
+    assert group == followers[:2]
+    answer(store, claim(store, group[1], "w"))
+    assert {find(store, one).coalesced_with for one in followers[2:]} == {group[1]}
+    assert {find(store, one).status for one in followers[2:]} == {Status.COMPLETED}
+    # The other one of the group has a call of its own under way, and an end of its own.
+    assert find(store, group[0]).status is Status.PENDING
+    fail(store, group[0])
+    assert find(store, group[0]).status is Status.FAILED
+    assert_nothing_is_left(store)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "erased", "expired", "quarantined"])
+def test_an_end_that_is_no_failed_question_lets_one_go(store: Jobs, how: str) -> None:
+    first, followers = led(store, 5)
+    fail(store, first)
+    group = sent(store)
+    store.redis.delete("api")
+    ENDS[how](store, group[0])
+    assert leader(store, question()) == followers[2]
+    assert sent(store)[-1] == followers[2]
+    assert {find(store, one).coalesced_with for one in followers[3:]} == {followers[2]}
+
+
+@pytest.mark.parametrize("code", ["bad_request", "context_too_long", "image_unfit", "reasoning_exhausted"])
+def test_what_is_refused_for_the_request_alone_is_refused_to_all_who_asked_it(store: Jobs, code: str) -> None:
+    first, followers = led(store, 20)
+    refuse(store, first, code)
+    assert sent(store) == []
+    for one in (find(store, job_id) for job_id in followers):
+        assert (one.status, one.coalesced_with, one.attempts, one.usage) == (Status.FAILED, first, (), None)
+        assert one.error == JobError(code=code, message="the provider refused the request")
+    assert_nothing_is_left(store)
+    later = submit(store, question())
+    assert not later.shares, "a refusal is kept for nobody"
+
+
+def test_many_are_refused_in_bounded_steps(store: Jobs, due: Due) -> None:
+    first, followers = led(store, 150)
+    refuse(store, first)
+    refused = [one for one in followers if find(store, one).status is Status.FAILED]
+    assert len(refused) == 100
+    late = submit(store, question())
+    assert not late.shares, "it came after the question was refused"
+    assert leader(store, question()) == first, "it leads those who are not its own"
+    due.sweep()
+    assert {find(store, one).status for one in followers} == {Status.FAILED}
+    assert find(store, late.job_id).status is Status.PENDING
+    assert store.redis.keys("tandem:flight:*") == []
+
+
+def test_a_follower_whose_record_cannot_be_read_keeps_the_answer_from_no_other(store: Jobs) -> None:
+    first, followers = led(store, 3)
+    store.redis.delete(keys.job(followers[0]))
+    store.redis.set(keys.job(followers[0]), "not a record")
+    answer(store, claim(store, first, "w"))
+    assert {find(store, one).status for one in followers[1:]} == {Status.COMPLETED}
 
 
 def test_a_message_that_cannot_be_sent_is_a_lost_one(store: Jobs) -> None:

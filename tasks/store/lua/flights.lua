@@ -5,10 +5,14 @@
 --   asked_of     "provider model" of that hash: an answer of anybody else's is not kept for others
 --   cache_for_s  for how long it is kept
 --   flight       of a leader and its followers: scope:hash of the question and of who may answer it
---   message      of a follower: its Celery message, for the case that it has to lead
+--   message      of a follower: its Celery message, for the case that it has to be run
+--   group        of a leader: how many went at once when it did, itself included
+--   went_along   of the others of such a group: its answer, too, is for all who still wait
 -- tandem:flight:{flight} is the leader, tandem:followers:{flight} who waits for its answer, interactive before batch, the
 -- older first; tandem:landed the flights that have an answer and followers still. A follower is watched for its own
 -- deadline, or for a moment after its leader's: should nobody tell it what became of the leader, it finds out.
+-- When a leader fails, twice as many go at once as went with it, and the first of them leads: one after another, twenty
+-- who ask what cannot be answered would wait for nineteen failures (docs/decisions/0021).
 
 -- Followers that are answered in one step, and bytes that are copied to them: Redis does nothing else meanwhile.
 local AT_ONCE, COPIED_MOST = 100, 4 * 1024 * 1024
@@ -17,6 +21,9 @@ local LATE_MS = 1000
 -- A flight whose end nobody saw is forgotten so long after its leader's deadline.
 local KEPT_MS = 3600000
 local NOTHING_USED = '{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
+
+-- Failures that tell of the question and nothing else: whoever asks the same would be told the same, for as much money.
+local REFUSED = {bad_request = true, context_too_long = true, image_unfit = true, reasoning_exhausted = true}
 
 local function flight_key(flight) return "tandem:flight:" .. flight end
 local function answer_key(question) return "tandem:answer:" .. question end
@@ -34,6 +41,15 @@ local function answer_of(id)
   if by.ended_at then saved.seconds = (by.ended_at - by.started_at) / 1000 end
   return {id = id, owner = a.owner, result = a.result, images = a.images, saved = cjson.encode(saved),
     line = (by.provider or "") .. " " .. (by.model or "") .. " ", tokens = tonumber(used.total_tokens) or 0}
+end
+
+-- What a job came to that holds for all who asked the same: its answer, or a refusal (which has a `code`).
+local function outcome_of(id)
+  local from = answer_of(id)
+  if from then return from end
+  local r = fields_of(job_key(id), "status", "owner", "error_code", "error_message")
+  if r.status ~= "failed" or not REFUSED[r.error_code] then return end
+  return {id = id, owner = r.owner, code = r.error_code, message = r.error_message or ""}
 end
 
 -- Complete a job with another's answer. It used nothing of its own; what it saved is told, and counted.
@@ -60,7 +76,7 @@ end
 
 local function hand_over(from, id, key, now, ttl_s)
   name_leader(key, from.id, from.owner)
-  share(from, id, key, now, ttl_s)
+  if from.code then fail(id, key, now, from.code, from.message, ttl_s) else share(from, id, key, now, ttl_s) end
 end
 
 local function follows(key, flight)
@@ -81,13 +97,17 @@ local function stand_by(id, key, now, flight, leaders_expires_at)
   redis.call("ZADD", "tandem:due", math.min(j.expires_at, (tonumber(leaders_expires_at) or 0) + LATE_MS), id)
 end
 
--- The first followers get the answer, the others in further steps of the sweep.
+local function hand_to(from, id, flight, now, ttl_s)
+  if follows(job_key(id), flight) then hand_over(from, id, job_key(id), now, ttl_s) end
+end
+
+-- The first followers get the answer, or the refusal, the others in further steps of the sweep.
 local function land(flight, from, now, ttl_s)
-  local most = math.max(1, math.min(AT_ONCE, math.floor(COPIED_MOST / #from.result)))
+  local most = math.max(1, math.min(AT_ONCE, math.floor(COPIED_MOST / #(from.result or from.message .. " "))))
   local ids = redis.call("ZRANGE", followers_key(flight), 0, most - 1)
   for _, id in ipairs(ids) do
     redis.call("ZREM", followers_key(flight), id)
-    if follows(job_key(id), flight) then hand_over(from, id, job_key(id), now, ttl_s) end
+    alone(id, hand_to, from, id, flight, now, ttl_s)
   end
   if redis.call("EXISTS", followers_key(flight)) == 1 then
     redis.call("SADD", "tandem:landed", flight)
@@ -100,45 +120,80 @@ end
 local function lead(id, key, flight, now)
   local expires_at = redis.call("HGET", key, "expires_at")
   redis.call("HSET", key, "flight", flight)
-  redis.call("HDEL", key, "message", "coalesced_with")
   redis.call("SET", flight_key(flight), id, "PXAT", kept_for(expires_at, now))
 end
 
 -- A follower lines up to be run. That its message cannot be sent is no harm: the rule for lost ones finds it.
-local function take_over(id, key, flight, now)
+local function set_off(id, key, flight, now)
   local message = redis.call("HGET", key, "message")
   redis.call("ZREM", followers_key(flight), id)
-  lead(id, key, flight, now)
+  redis.call("HDEL", key, "message", "coalesced_with")
   local _, _, queue, priority = unpack(enqueue(id, key, now))
   if message and message ~= "" then redis.pcall("LPUSH", celery_key(queue, priority), message) end
 end
 
--- The leader has no answer: the first of its followers takes its place.
-local function promote(flight, now)
+local function take_over(id, key, flight, now, group)
+  lead(id, key, flight, now)
+  redis.call("HSET", key, "group", group)
+  set_off(id, key, flight, now)
+end
+
+local function go(id, flight, now, leader, group)
+  local key = job_key(id)
+  redis.call("ZREM", followers_key(flight), id)
+  if not follows(key, flight) then return false end
+  if leader then
+    redis.call("HSET", key, "went_along", 1)
+    set_off(id, key, flight, now)
+  else
+    take_over(id, key, flight, now, group)
+  end
+  return true
+end
+
+-- The leader has no answer: `group` of its followers go at once, and the first of them takes its place.
+local function promote(flight, now, group)
   redis.call("DEL", flight_key(flight))
   redis.call("SREM", "tandem:landed", flight)
+  local leader, gone = nil, 0
   for _, id in ipairs(redis.call("ZRANGE", followers_key(flight), 0, AT_ONCE - 1)) do
-    if follows(job_key(id), flight) then
-      take_over(id, job_key(id), flight, now)
-      local owner = redis.call("HGET", job_key(id), "owner")
-      for _, other in ipairs(redis.call("ZRANGE", followers_key(flight), 0, AT_ONCE - 1)) do
-        name_leader(job_key(other), id, owner)
-      end
-      return
+    if alone(id, go, id, flight, now, leader, group) then
+      leader, gone = leader or id, gone + 1
+      if gone == group then break end
     end
-    redis.call("ZREM", followers_key(flight), id)
+  end
+  if not leader then return end
+  local owner = redis.call("HGET", job_key(leader), "owner")
+  for _, other in ipairs(redis.call("ZRANGE", followers_key(flight), 0, AT_ONCE - 1)) do
+    alone(other, name_leader, job_key(other), leader, owner)
   end
 end
 
--- A job of a flight is over; `finish` calls this. Nothing is to be done unless it led.
+-- How many go next. What kills its process goes alone, and so does whoever follows one that was ended, not answered.
+local function next_group(id, status)
+  local j = fields_of(job_key(id), "group", "error_code")
+  if status ~= "failed" or j.error_code == "quarantined" then return 1 end
+  return math.min(2 * (tonumber(j.group) or 1), AT_ONCE)
+end
+
+-- One that went along is over: its answer is for all who wait, and nobody waits for the leader any more.
+local function end_beside(flight, id, now, ttl_s)
+  if redis.call("HEXISTS", job_key(id), "went_along") == 0 then return end
+  local from = redis.call("EXISTS", followers_key(flight)) == 1 and outcome_of(id)
+  if not from then return end
+  lead(id, job_key(id), flight, now)
+  land(flight, from, now, ttl_s)
+end
+
+-- A job of a flight is over; `finish` calls this. Nothing is to be done unless it led, or went along.
 end_flight = function(flight, id, status, now, ttl_s)
-  if redis.call("GET", flight_key(flight)) ~= id then return end
+  if redis.call("GET", flight_key(flight)) ~= id then return end_beside(flight, id, now, ttl_s) end
   if redis.call("EXISTS", followers_key(flight)) == 0 then
     redis.call("DEL", flight_key(flight))
     return
   end
-  local from = status == "completed" and answer_of(id)
-  if from then land(flight, from, now, ttl_s) else promote(flight, now) end
+  local from = outcome_of(id)
+  if from then land(flight, from, now, ttl_s) else promote(flight, now, next_group(id, status)) end
 end
 
 -- Somebody waits for this job who is in more of a hurry: it goes on in that line. Returns the messages to be sent.
@@ -182,7 +237,8 @@ local function board(id, key, now, answer, flight, message, ttl_s)
   end
   if is_unfinished(l.status) then
     if answer ~= "" and not rests(l, key) then return "following", follow(id, key, now, flight, leader, l, message) end
-  elseif l.status ~= "completed" then
+  elseif l.status ~= "completed" and not (leader and outcome_of(leader)) then
+    -- A leader that is over has followers who are still to be told.
     lead(id, key, flight, now)
   end
 end
@@ -190,14 +246,14 @@ end
 -- A follower's moment has come, and it is not its deadline's.
 local function look_up(id, key, flight, now, ttl_s)
   local leader = redis.call("GET", flight_key(flight))
-  local from = leader and answer_of(leader)
+  local from = leader and outcome_of(leader)
   if from then return hand_over(from, id, key, now, ttl_s) end
   local l = leader and fields_of(job_key(leader), "status", "expires_at") or {}
   if not is_unfinished(l.status) then
-    promote(flight, now)
+    promote(flight, now, 1)
     leader = redis.call("GET", flight_key(flight))
     if leader == id then return end
-    if not leader then return take_over(id, key, flight, now) end
+    if not leader then return take_over(id, key, flight, now, 1) end
     l = fields_of(job_key(leader), "expires_at")
   end
   stand_by(id, key, now, flight, l.expires_at)
@@ -208,7 +264,7 @@ local function land_further(now, ttl_s)
   local flight = redis.call("SRANDMEMBER", "tandem:landed")
   if not flight then return false end
   local leader = redis.call("GET", flight_key(flight))
-  local from = leader and answer_of(leader)
-  if from then land(flight, from, now, ttl_s) else promote(flight, now) end
+  local from = leader and outcome_of(leader)
+  if from then land(flight, from, now, ttl_s) else promote(flight, now, 1) end
   return redis.call("EXISTS", "tandem:landed") == 1
 end
