@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from tasks.domain.errors import InvalidRequest
 from tasks.schemas import strict_json, surrogates
@@ -18,12 +18,16 @@ from web.source import Source, Whole
 
 JSON, LINES, FORM = "application/json", "application/x-ndjson", "multipart/form-data"
 ITEMS = "items"
+#: More than there are options: of what nobody knows this many are told of, and no more are kept.
+MOST_OPTIONS = 40
 #: Options that are texts: what stands in a query or a form is taken as it is.
 TEXTS = ("mode", "priority", "on_invalid", "idempotency_key")
 
 
 def read(req: Request, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
     """Hand every item to `take`; returns what the body says of the batch as a whole, and the number of the last line.
+
+    What it says of the batch has `longest` bytes at the most, as an item has, and MOST_OPTIONS names.
 
     Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge and InvalidRequest.
     """
@@ -69,7 +73,7 @@ def _lines(stream: Source, take: Taker, *, longest: int) -> int:
 
 def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any], int]:
     pieces, options, count = Pieces(stream, longest=longest), dict[str, Any](), 0
-    seen = set[str]()
+    seen, left = set[str](), longest
     try:
         if pieces.peek() != b"{":
             _no_object(pieces)
@@ -78,8 +82,13 @@ def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any],
             if name in seen:
                 raise InvalidRequest(f"the key {name[:100]!r} is given twice", field=name[:100])
             seen.add(name)
+            if len(seen) > MOST_OPTIONS:
+                raise InvalidRequest("a batch has no so many options", field=surrogates.shown(name))
             if name != ITEMS:
-                options[name] = _option(name, pieces.value())
+                value = pieces.value()
+                if (left := left - len(raw) - len(value)) < 0:
+                    raise RequestEntityTooLarge("the options of the batch are too long")
+                options[name] = _option(name, value)
                 continue
             if pieces.peek() != b"[":
                 raise InvalidRequest("items is a list", field=ITEMS)

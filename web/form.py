@@ -15,6 +15,8 @@ FILE = "file"
 READ_BYTES = 256 * 1024
 #: Of an option, and how many parts a form may have.
 LONGEST_OPTION, MOST_PARTS = 1_000_000, 32
+#: Of what stands before the first part, and of a part's headers, beside what is read at once.
+LONGEST_HEAD = 64 * 1024
 
 
 def read(req: Request, take: Callable[[bytes | bytearray], object]) -> tuple[dict[str, str], str]:
@@ -26,7 +28,9 @@ def read(req: Request, take: Callable[[bytes | bytearray], object]) -> tuple[dic
     if not boundary:
         raise BadRequest("the form names no boundary")
     said, name, filename = dict[str, bytes](), "", None
-    for event in _events(Whole(req), MultipartDecoder(boundary.encode("latin-1", "replace"), max_parts=MOST_PARTS)):
+    # What the decoder holds is what it cannot hand out yet: of a file never more than the beginning of a boundary.
+    most = {"max_form_memory_size": READ_BYTES + LONGEST_HEAD, "max_parts": MOST_PARTS}
+    for event in _events(Whole(req), MultipartDecoder(boundary.encode("latin-1", "replace"), **most)):
         if isinstance(event, Field | File):
             name = _named(event, said, has_file=filename is not None)
             if name == FILE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,14 +23,21 @@ NAMES = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}
 BYTES_PER_PIXEL = {"JPEG": 8, "PNG": 8, "WEBP": 20}
 #: What decoding one image may take: 20 megapixels, 8 of a WEBP.
 DECODED_BYTES = 160_000_000
-#: Every scan of a progressive JPEG goes over the whole picture. Encoders write about ten; ten thousand fit into a
-#: megabyte and would keep a core busy for minutes.
-MOST_SCANS = 100
+#: Every scan of a progressive JPEG goes over the whole picture. Encoders write about ten; a hundred fit into 100 kB.
+#: So many pixels are gone over in all scans together: twenty times the largest picture, at most 100 times a small one.
+MOST_SCANS, SCANNED_PIXELS = 100, 400_000_000
 SCAN = b"\xff\xda"
+#: Pillow reads a piece of a file (a PNG's chunk, a JPEG's segment) in three steps, and looks at each in Python.
+#: Encoders write some thousands into the largest file; 300,000 empty ones fit into 4 MB.
+MOST_READS = 30_000
+#: Behind all that: seconds of CPU after which no more of a file is read. The largest honest image takes about one.
+MOST_CPU_S = 5.0
 
 Image.MAX_IMAGE_PIXELS = DECODED_BYTES // min(BYTES_PER_PIXEL.values())
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+# A line for each tag of a camera's that cannot be read: thousands fit into one file.
+warnings.filterwarnings("ignore", module="PIL.TiffImagePlugin")
 allocation.give_large_blocks_back()
 
 #: One image is decoded at a time in a process: its threads together would take threads times the memory.
@@ -49,6 +57,24 @@ class Read:
     format: str
 
 
+class Paced(io.BytesIO):
+    """The bytes of a file, of which only so much is read. `read` raises UnreadableImage behind that."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads = 0
+        self._ends_at = time.thread_time() + MOST_CPU_S
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Some bytes."""
+        self._reads += 1
+        if self._reads > MOST_READS:
+            raise UnreadableImage("the image has too many parts")
+        if time.thread_time() > self._ends_at:
+            raise UnreadableImage("the image takes too long to read")
+        return super().read(size)
+
+
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
     """The image in `data`, not decoded yet. Raises UnreadableImage, also in place of what the block raises.
@@ -57,7 +83,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     """
     with _turn:
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(Paced(data), formats=FORMATS) as image:
                 _check(image, data)
                 yield image
         except UnreadableImage:
@@ -89,5 +115,5 @@ def _check(image: Image.Image, data: bytes) -> None:
     most = DECODED_BYTES // BYTES_PER_PIXEL[kind]
     if image.width * image.height > most:
         raise UnreadableImage(f"the image has more than {most // 1_000_000} megapixels, the most for a {kind}")
-    if kind == "JPEG" and data.count(SCAN) > MOST_SCANS:
+    if kind == "JPEG" and data.count(SCAN) > min(MOST_SCANS, SCANNED_PIXELS // (image.width * image.height)):
         raise UnreadableImage("the image has too many scans")

@@ -39,8 +39,9 @@ from tasks.domain.provider_errors import (
 from tasks.providers import received
 from tasks.providers.transport import Answer
 
-#: An upstream message is passed on up to this many characters.
-MESSAGE_MAX = 300
+#: An upstream message is passed on up to this many characters, and looked at so far: what looks for secrets in it
+#: begins anew at each word, and a hostile message is one of half a million words.
+MESSAGE_MAX, LOOKED_AT = 300, 1000
 #: No hint is believed beyond a day: the longest window that a provider counts in.
 RETRY_AFTER_MAX_S = 86_400.0
 #: Client errors that time may cure.
@@ -112,12 +113,12 @@ ABOUT_ACCOUNT: Mapping[int, tuple[type[PermanentError], str]] = {
 
 
 def message(body: bytes) -> str:
-    """What an error body says, in any of the shapes in use; empty when it is no JSON."""
+    """How what an error body says begins, in any of the shapes in use; empty when it is no JSON."""
     try:
         said = received.loads(body)
     except ValueError:
         return ""
-    return _text(said, deepest=received.DEEPEST)
+    return _text(said, deepest=received.DEEPEST)[:LOOKED_AT]
 
 
 def code(answer: Answer) -> str:
@@ -175,6 +176,10 @@ def _text(said: Any, *, deepest: int) -> str:
 
 def masked(text: str) -> str:
     """Text with keys and account ids blanked, cut to MESSAGE_MAX characters."""
+    if len(text) >= LOOKED_AT:
+        # Without its last word: half of a secret looks like none.
+        text = text[:LOOKED_AT]
+        text = text.rpartition(" ")[0] or text
     clean = SECRETS.sub("***", text)
     return clean if len(clean) <= MESSAGE_MAX else clean[: MESSAGE_MAX - 1] + "…"
 

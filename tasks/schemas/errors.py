@@ -7,6 +7,8 @@ from typing import Any
 
 #: More than this many field errors help nobody, and a hostile body could cause a million.
 FIELDS_SHOWN = 20
+#: Of each name in a field's path: names are the client's own where a field is unknown.
+LONGEST_NAME_SHOWN = 100
 
 
 def by_field(messages: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -18,8 +20,10 @@ def by_field(messages: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _flatten(tree: Any, path: tuple[str, ...], found: dict[str, list[str]]) -> None:
+    if len(found) >= FIELDS_SHOWN:
+        return
     if isinstance(tree, dict):
         for name, branch in tree.items():
-            _flatten(branch, path if name == "_schema" else (*path, str(name)), found)
-    elif len(found) < FIELDS_SHOWN:
+            _flatten(branch, path if name == "_schema" else (*path, str(name)[:LONGEST_NAME_SHOWN]), found)
+    else:
         found[".".join(path)] = [str(sentence) for sentence in (tree if isinstance(tree, list) else [tree])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 from tasks.domain.errors import InvalidRequest
@@ -38,8 +39,8 @@ def loads(raw: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise InvalidRequest(f"the key {twice[:100]!r} is given twice in one object", field=surrogates.shown(twice))
     return found
 

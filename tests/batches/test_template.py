@@ -69,6 +69,32 @@ def test_parts_that_come_to_nothing_have_an_end_too() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_words_that_come_to_nothing_have_an_end_too() -> None:
+    looked_at = 0
+
+    def results() -> Iterator[Result]:
+        nonlocal looked_at
+        for looked_at in range(50_000):  # noqa: B007
+            yield RESULTS[0]
+
+    with pytest.raises(TooLong):
+        template.filled({"prompt": "{{#results}}" + "{{error}}" * 10_000 + "{{/results}}"}, results(), COUNTS,
+                        most=1_000_000)  # fmt: skip
+    assert looked_at == 100
+
+
+def test_parts_that_take_too_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "MOST_CPU_S", 0.05)
+    with pytest.raises(TooLong):
+        template.filled({"prompt": "{{#results}}{{custom_id}}{{/results}}"}, [RESULTS[0]] * 500_000, COUNTS, most=10**9)
+
+
+def test_parts_that_are_not_closed_are_text() -> None:
+    text = "{{#results}}" * 1000 + "{{custom_id}}{{/results}}"
+    assert filled(text, most=100_000) == "".join("{{#results}}" * 999 + one["custom_id"] for one in RESULTS)
+    assert filled("{{#results}}" * 12_000) == "{{#results}}" * 12_000
+
+
 def test_no_result_is_looked_at_where_no_text_asks_for_one() -> None:
     def never() -> Iterator[Result]:
         raise AssertionError("looked at")

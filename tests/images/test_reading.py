@@ -10,7 +10,7 @@ from PIL import Image
 
 from tasks.images import data_url, reading
 from tasks.images.reading import UnreadableImage
-from tests.images import pictures
+from tests.images import pictures, slow
 from tests.images.pictures import noise, plain, saved
 
 
@@ -53,6 +53,11 @@ BROKEN: dict[str, bytes] = {
     "a PNG just too large": png(5_000, 4_001, chunk(b"IDAT", zlib.compress(b"\0" * 1000))),
     "a WEBP just too large": plain(size=(4_000, 2_001), kind="WEBP"),
     "a JPEG of endless scans": plain(kind="JPEG")[:-2] + reading.SCAN * 200 + b"\xff\xd9",
+    "a JPEG of many scans of a large picture": slow.jpeg_of_scans(30, (5000, 4000)),
+    "a JPEG of many comments": slow.jpeg_of_segments(20_000),
+    "a JPEG behind junk": b"\xff\xd8" + b"\xff\xfe\0\2" + bytes(100_000) + plain(kind="JPEG")[2:],
+    "a PNG of many chunks": slow.png_of_chunks(20_000),
+    "a PNG of many empty pieces": slow.png_of_empty_data(20_000),
     "a comment that is a bomb": png(4, 4, chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 100_000_000))),
 }  # fmt: skip
 
@@ -62,6 +67,17 @@ def test_what_cannot_be_read_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadableImage) as refused:
         reading.read(data)
     assert len(str(refused.value)) < 100
+
+
+def test_an_image_that_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_CPU_S", 0.02)
+    with pytest.raises(UnreadableImage, match="too long"):
+        reading.read(slow.png_of_profiles(300))
+
+
+def test_an_image_in_as_many_pieces_as_encoders_make_is_read() -> None:
+    assert reading.read(slow.png_of_chunks(5_000)).format == "PNG"
+    assert reading.read(plain(size=(5_000, 4_000), kind="JPEG", progressive=True)).format == "JPEG"
 
 
 def test_an_image_of_the_largest_size_is_read() -> None:

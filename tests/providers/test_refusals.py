@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from tasks.domain import provider_errors as errors
-from tasks.providers.refusals import MESSAGE_MAX, masked, message, refusal, retry_after_s
+from tasks.providers.refusals import LOOKED_AT, MESSAGE_MAX, masked, message, refusal, retry_after_s
 from tasks.providers.transport import Answer
 
 
@@ -113,6 +113,17 @@ def test_ordinary_words_stay() -> None:
 
 def test_a_long_reason_is_cut() -> None:
     assert len(masked("word " * 1000)) == MESSAGE_MAX
+
+
+def test_half_of_a_secret_is_not_told_where_a_reason_is_cut() -> None:
+    secret = "nvapi-" + "x" * 40
+    for before in range(LOOKED_AT - 60, LOOKED_AT + 1):
+        hidden = f"{'user_1234567 ' * 70}{'y ' * before}"[:before]
+        assert "nvapi" not in masked(f"{hidden} {secret}")
+
+
+def test_a_reason_of_one_long_word_is_told() -> None:
+    assert masked("長" * 5000).startswith("長" * 100)
 
 
 def test_a_retired_model_tells_since_when() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -58,6 +59,10 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "a nested bomb": (b'{"items": [' + b"[" * 100_000, JSON, 400, ""),
     "objects in objects": (b'{"items": [' + b'{"a":' * 100_000, JSON, 413, ""),
     "an unknown option": (b'{"items": [%s], "colour": 1}' % LINE, JSON, 422, "colour"),
+    "more options than there are": (
+        json.dumps({"items": [ITEM], **{f"k{n}": 0 for n in range(100)}}).encode(), JSON, 422, "k39"),
+    "options that are too long": (
+        b'{"items": [%s], "a": "%s", "b": "%s"}' % (LINE, b"x" * 6000, b"x" * 6000), JSON, 413, ""),
     "an option out of range": (b'{"items": [%s], "on_item_failure": {"threshold": 2}}' % LINE, JSON, 422,
                                "on_item_failure"),
     "a default of the batch's": (b'{"items": [%s], "defaults": {"expires_in_s": 1}}' % LINE, JSON, 422,
@@ -103,6 +108,9 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "a form without a boundary": (LINE, "multipart/form-data", 400, ""),
     "a form cut off": (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + LINE,
                        "multipart/form-data; boundary=x", 400, ""),
+    "a form that never begins": (b"x" * 1_000_000, "multipart/form-data; boundary=x", 413, ""),
+    "a form of headers without an end": (b"--x\r\n" + b"a: b\r\n" * 200_000, "multipart/form-data; boundary=x", 413,
+                                         ""),
     "a form without a file": (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
                               "multipart/form-data; boundary=x", 422, "file"),
 }  # fmt: skip
@@ -181,6 +189,23 @@ def test_a_line_that_cannot_be_kept_is_told_by_its_number(client: FlaskClient, v
     held = [str(line) for line in valkey.client.lrange(f"tandem:batch:{said['id']}:chunk:0", 0, -1)]
     assert [line.split(" ")[0] for line in held] == ["1", "3", "4", "5"]
     assert held[1] == "3 \0not UTF-8 at byte 0"
+
+
+def test_an_honest_image_of_six_megabytes_is_taken_in_a_moment(client: FlaskClient) -> None:
+    url = "data:image/png;base64," + "QUJD" * 2_000_000
+    turn = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+    body = json.dumps({"items": [{"custom_id": "a", "messages": [turn]}]}).encode()
+    tracemalloc.start()
+    try:
+        began = time.process_time()
+        answer = post(client, body)
+        seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status_code == 202, answer.get_data(as_text=True)
+    # It took 19 seconds and 968 MB: the text was looked at from its beginning for each piece of it that came.
+    assert seconds < 5
+    assert peak < 8 * len(body)
 
 
 def test_a_large_batch_is_never_whole_in_memory(client: FlaskClient, tmp_path: Path) -> None:
