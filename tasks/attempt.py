@@ -48,6 +48,10 @@ class UnreadableRecord(PermanentError):
     code = "internal_error"
 
 
+class ProcessTimeout(ProviderTimeout):
+    """A job's own process was ended when its call's time was up: the provider was silent, or the process itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     """The provider answered."""

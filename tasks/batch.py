@@ -15,8 +15,11 @@ def step(step_id: str, epoch: int) -> None:
 
 @app.task
 def finish(batch_id: str) -> None:
-    """Conclude a batch if all of its items are over. Too early or twice it does nothing: the record decides."""
+    """Conclude a batch if all of its items are over. Too early or twice it does nothing: the record decides.
+
+    A job over its results is left to the step, which the last item's end has made due.
+    """
     try:
-        conclude.look(batch_id)
+        conclude.look(batch_id, makes_last=False)
     except Unavailable:
-        return  # the last item's end has made the batch due
+        return  # so the step will

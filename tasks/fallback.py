@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.attempt import Completed, InternalError, Outcome, Postponed, Refused
+from tasks.attempt import Completed, InternalError, Outcome, Postponed, ProcessTimeout, Refused
 from tasks.domain.provider_errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -64,7 +64,7 @@ def told(outcome: Outcome) -> Shown | None:
             return KeyRefused(why=error.code)
         case Refused(error=InvalidResponse()):
             return Told.FAILED
-        case Postponed(error=error) if not isinstance(error, NEUTRAL):
+        case Postponed(error=error) if not isinstance(error, (*NEUTRAL, ProcessTimeout)):
             return Told.FAILED
     return None
 
@@ -90,5 +90,6 @@ def departure(claim: Claim, outcome: Outcome) -> Departure | None:
         case Postponed(error=EngineLost() as error) if claim.engine_losses + 1 >= ALONE_AFTER_LOSSES:
             return Departure(outcome="engine_lost", reason=error.message)
         case Postponed(error=error) if not isinstance(error, NEUTRAL) and is_last_try(claim, error):
-            return Departure(outcome="failed_try", reason=error.code)
+            survived = not isinstance(error, ProcessTimeout)
+            return Departure(outcome="failed_try", reason=error.code, survived=survived)
     return None

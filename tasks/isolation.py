@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from tasks import attempt, charges, logs, settlement
+from tasks.attempt import Outcome, Postponed, ProcessTimeout
 from tasks.domain.errors import Unavailable
 from tasks.providers.base import Call
 from tasks.serving import Serving
@@ -125,13 +126,21 @@ def clear() -> None:
 def _conclude(claim: Claim, by: Serving, call: Call, exitcode: int | None) -> None:
     records = jobs.default()
     if call.why_cut is not None:
-        settlement.write(records, claim, by, attempt.outcome_of_cut(claim, call.why_cut))
+        settlement.write(records, claim, by, _outcome_of_kill(claim, call.why_cut))
     elif exitcode == SERVER_GONE:
         settlement.release(records, claim, reason="the server of child processes ended")
     elif exitcode not in (0, UNWRITTEN):
         log.warning("isolation.crashed", job_id=claim.job_id, exitcode=exitcode)
         settlement.charge(records, claim, f"its own process ended with {exitcode}")
     settlement.call_over(records, charges.unknown(claim))
+
+
+def _outcome_of_kill(claim: Claim, why: str) -> Outcome:
+    match attempt.outcome_of_cut(claim, why):
+        case Postponed(error=error):
+            return Postponed(error=ProcessTimeout(error.message))
+        case outcome:
+            return outcome
 
 
 def _child(claim: Claim, by: Serving) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from tasks import charges, endings, fallback, in_flight, learning, process, publish, settings
-from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, Refused
+from tasks.attempt import Completed, Cut, Expired, InternalError, Outcome, Postponed, ProcessTimeout, Refused
 from tasks.domain.errors import Unavailable
 from tasks.domain.provider_errors import (
     EngineAway,
@@ -163,8 +163,9 @@ def _postpone(jobs: Jobs, claim: Claim, by: Serving, error: TransientError, outc
                 reason=error.message if isinstance(error, EngineError) else error.code,
                 delay_s=backoff_s(claim.tries, error.retry_after_s),
                 charged=fallback.pays(claim, error),
-                # A fault of ours may have come before the job was run at all: it clears no suspect.
-                survived=not isinstance(error, InternalError),
+                # A fault of ours may have come before the job was run at all, and a process that was killed did not
+                # come through it: neither clears a suspect.
+                survived=not isinstance(error, InternalError | ProcessTimeout),
                 told=fallback.told(outcome),
             )
     return _sent(back)

@@ -143,6 +143,7 @@ def fail_so_often(error: TransientError, times: int) -> None:
         (EngineAway("not there"), False),
         (EngineError("it failed"), False),
         (attempt.InternalError("a bug"), False),
+        (attempt.ProcessTimeout("slow, or silent"), False),
     ],
 )
 def test_which_failures_open_a_circuit(error: TransientError, opens: bool) -> None:

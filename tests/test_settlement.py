@@ -13,6 +13,7 @@ from tasks.domain.provider_errors import (
     EngineError,
     EngineLost,
     ProviderOverloaded,
+    ProviderTimeout,
     RateLimited,
     ReasoningExhausted,
 )
@@ -244,6 +245,8 @@ def test_a_fault_of_ours_is_charged(monkeypatch: pytest.MonkeyPatch) -> None:
         (Postponed(error=RateLimited("slow down", retry_after_s=0.0)), True),
         (Postponed(error=EngineAway("gone")), False),
         (attempt.broken(ValueError()), False),
+        (Postponed(error=ProviderTimeout("slow")), True),
+        (Postponed(error=attempt.ProcessTimeout("slow, or silent")), False),
         (Cut(why=DRAIN), False),
     ],
 )

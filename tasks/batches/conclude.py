@@ -15,10 +15,11 @@ log = structlog.get_logger()
 CANCELLED = "the batch was cancelled"
 
 
-def look(batch_id: str) -> bool:
+def look(batch_id: str, *, makes_last: bool = True) -> bool:
     """Move the batch to its end if it is there. Returns whether it has ended (or is gone).
 
-    By comparison, so it may be called too early, twice at once, and again after a crash in the middle.
+    By comparison, so it may be called too early, twice at once, and again after a crash in the middle. Only who holds a
+    lease may make the job over the results (`makes_last`): should that silence the worker, it must be known what did.
     """
     store = batch_work.default()
     while True:
@@ -42,7 +43,7 @@ def look(batch_id: str) -> bool:
             _end(batch_id, plan, BatchStatus.EXPIRED, "the batch's deadline passed before it was done")
         elif word == "end_last":
             store.end_items(rest, status=BatchStatus.CANCELLED.value, why=CANCELLED)
-        elif word == "last" and not rest[0]:
+        elif word == "last" and not rest[0] and makes_last:
             last.begin(batch_id, plan)
         else:
             return False

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import structlog
 
-from tasks import isolation, process, publish, settings
+from tasks import in_flight, isolation, process, publish, settings
 from tasks.batches import again, conclude, expand, shard
 from tasks.domain.errors import CallCut, Unavailable
-from tasks.in_flight import DRAIN
 from tasks.process import WorkerProcess
+from tasks.providers import base
 from tasks.providers.base import Call
 from tasks.store import batch_work, steps
 from tasks.store.jobs import CRASHES_TO_QUARANTINE
@@ -28,6 +28,9 @@ GIVEN_UP_S = 60.0
 QUARANTINED = "quarantined"
 #: No step has a deadline: its batch has.
 ENDLESS_S = 10 * 365 * 24 * 3600.0
+#: One that runs in a child process has this time for whatever it does between two signs of progress. Reading 50,000
+#: lines takes a minute, and all else less.
+ISOLATED_S = 600.0
 
 
 def run(record_id: str, epoch: int) -> None:
@@ -65,7 +68,7 @@ def _do(step: Step, handle: Call) -> None:
         else:
             publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
     except CallCut as cut:
-        if cut.why == DRAIN:
+        if cut.why == in_flight.DRAIN:
             publish.send(steps.default().again(step) or ())
     except Unavailable:
         raise
@@ -75,31 +78,43 @@ def _do(step: Step, handle: Call) -> None:
 
 
 def _isolate(here: WorkerProcess, step: Step) -> None:
-    """Do it in a child process: one that kills its process takes no worker along again."""
-    handle = isolation.IsolatedCall(request_id=step.job_id, timeout_s=ENDLESS_S)
+    """Do it in a child process: one that kills or silences its process takes no worker along again."""
+    handle = isolation.IsolatedCall(request_id=step.job_id, timeout_s=ISOLATED_S)
     with here.in_flight.holding(step, handle):
         if step.crashes >= CRASHES_TO_QUARANTINE and _give_up(step):
             return
+        before = _progress(step)
         status = isolation.in_child(_child, (step,), handle)
-        if handle.why_cut == DRAIN:
-            publish.send(steps.default().again(step) or ())
-        elif handle.why_cut is None and status == isolation.SERVER_GONE:
-            publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
-        elif handle.why_cut is None and status not in (0, isolation.UNWRITTEN):
-            _charge(step, status)
+        match handle.why_cut:
+            case in_flight.DRAIN:
+                publish.send(steps.default().again(step) or ())
+            case base.DEADLINE if _progress(step) != before:
+                publish.send(steps.default().again(step) or ())
+            case base.DEADLINE:
+                _charge(step, f"its own process did not end within {ISOLATED_S:g} s")
+            case None if status == isolation.SERVER_GONE:
+                publish.send(steps.default().again(step, delay_s=AGAIN_S) or ())
+            case None if status not in (0, isolation.UNWRITTEN):
+                _charge(step, f"its own process ended with {status}")
 
 
-def _charge(step: Step, status: int | None) -> None:
-    log.warning("step.crashed", step=step.job_id, exitcode=status, crashes=step.crashes + 1)
+def _progress(step: Step) -> tuple[int, int] | None:
+    """How far a step has come that goes on where it was broken off."""
+    plan = batch_work.default().plan(step.batch_id)
+    return (plan.expanded, plan.reset) if plan else None
+
+
+def _charge(step: Step, why: str) -> None:
+    log.warning("step.crashed", step=step.job_id, why=why, crashes=step.crashes + 1)
     if step.crashes < CRASHES_TO_QUARANTINE:
-        publish.send(steps.default().crashed(step, f"its own process ended with {status}") or ())
+        publish.send(steps.default().crashed(step, why) or ())
     else:
         publish.send(steps.default().again(step, delay_s=GIVEN_UP_S) or ())
 
 
 def _give_up(step: Step) -> bool:
     """Spare the batch what its step died of. Returns whether the step is over."""
-    why = f"the process that did this alone died of it {step.crashes} times"
+    why = f"the process that did this alone died of it, or did not end, {step.crashes} times"
     if step.name == "finish":
         # Of all that it does only the job over the results is a client's. If that was not it, it is tried now and then.
         batch_work.default().set_last(step.batch_id, error={"code": QUARANTINED, "message": why})

@@ -47,8 +47,10 @@ class DeadlyUpstream:
     async def _answer(self, request: web.Request) -> web.Response:
         body: dict[str, Any] = await request.json()
         await asyncio.sleep(LATENCY_S)
-        if body["messages"][-1]["content"] == POISON and request.transport is not None:
-            await asyncio.to_thread(self._kill, request.transport.get_extra_info("peername")[1])
+        if body["messages"][-1]["content"] == POISON:
+            # Whoever asks is not always found at the first look at all connections.
+            while (line := request.transport) is not None and not line.is_closing():
+                await asyncio.to_thread(self._kill, line.get_extra_info("peername")[1])
         choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
         return web.json_response({"model": body["model"], "choices": [choice]})
 

@@ -40,14 +40,18 @@ def test_killed_workers_and_a_killed_redis_lose_nothing(tmp_path: Path) -> None:
         assert verdict.is_clean()
 
 
-def test_a_poison_job_is_quarantined_alone(tmp_path: Path) -> None:
-    with DeadlyUpstream() as upstream, Service(tmp_path, workers=1, sandbox_url=upstream.url) as service:
-        ids = [service.submit(f"job {n}") for n in range(30)]
-        poison = service.submit("poison")
-        wait_for_all(service, [*ids, poison], within_s=45)
-        assert judge(service, ids).by_status == {"completed": 30}
-        assert service.job(poison)["error"]["code"] == "quarantined"
-        assert len(service.workers[0].exits) == 1
+def test_poison_on_each_of_two_workers_is_quarantined_and_nobody_else(tmp_path: Path) -> None:
+    """It kills both at the same moment, and neither is accused by chance, nor spared by it."""
+    with (
+        DeadlyUpstream() as upstream,
+        Service(tmp_path, workers=2, concurrency=1, sandbox_url=upstream.url) as service,
+    ):
+        poison = [service.submit("poison") for _ in range(2)]
+        ids = [service.submit(f"job {n}") for n in range(8)]
+        wait_for_all(service, [*ids, *poison], within_s=60)
+        assert judge(service, ids).by_status == {"completed": 8}
+        assert [service.job(job_id)["error"]["code"] for job_id in poison] == ["quarantined"] * 2
+        assert sum(len(worker.exits) for worker in service.workers) <= 2
 
 
 def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:

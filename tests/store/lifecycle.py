@@ -130,7 +130,8 @@ class Lifecycle(Attempts):
             if seen.overdue:
                 seen.end("expired")
             elif seen.holder is not None and not paused:
-                seen.suspect = seen.suspect or self.workers.died_alone(seen.workers[-1])
+                if not self.workers.is_alive(seen.workers[-1]):
+                    seen.lose(self.workers.died_without_its_host(seen.workers[-1]))
                 seen.leave()
         found = self.due.sweep()[1]
         self.who_went_elsewhere()

@@ -45,6 +45,7 @@ class Seen:
     crashes: int = 0
     tries: int = 0
     engine_losses: int = 0
+    losses: int = 0
     result: str | None = None
     leader: str | None = None
     is_cached: bool = False
@@ -75,6 +76,11 @@ class Seen:
         self.claims.append(claim)
         self.workers.append(worker)
         self.holder = claim.fence
+
+    def lose(self, at_once: bool) -> None:
+        """Its worker fell silent with it: the second time it is a suspect, whatever happened."""
+        self.losses += 1
+        self.suspect = self.suspect or at_once or self.losses > 1
 
     def leave(self) -> None:
         """Nobody holds it any more."""
@@ -175,4 +181,5 @@ def _check_record(record: dict[str, str], seen: Seen) -> None:
     if not seen.is_over:
         assert (record.get("suspect") == "1") == seen.suspect, "suspected wrongly"
     charged = {name: int(record[name]) for name in ("crashes", "tries", "engine_losses")}
+    assert int(record.get("losses", 0)) == seen.losses
     assert charged == {"crashes": seen.crashes, "tries": seen.tries, "engine_losses": seen.engine_losses}

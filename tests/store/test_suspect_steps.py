@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tasks.domain.batch import BatchStatus
@@ -25,6 +27,17 @@ def test_a_step_is_charged_with_each_death_and_lined_up_again(house: House) -> N
         [message] = house.steps.crashed(step, "it ended with -9") or []
         assert (message.job_id, message.epoch) == (step.job_id, step.fence + 1)
         assert house.steps.crashed(step, "it ended with -9") is None, "not its owner any more"
+
+
+def test_a_step_of_a_silent_worker_is_a_suspect_the_first_time_though_its_host_went_down(house: House) -> None:
+    house.accept(3)
+    step = house.claim("expand")
+    silent_at = (time.time() - 300) * 1000
+    house.redis.zadd(keys.WORKERS, {step.worker: silent_at, f"another{step.worker}": silent_at})
+    house.redis.zadd(keys.DUE, {step.job_id: 1})
+    house.redis.hset("tandem:sweep", mapping={"swept_at": int(time.time() * 1000), "grace_until": 0})
+    assert len(house.due.sweep()[1]) == 1
+    assert house.claim("expand").suspect
 
 
 def test_a_batch_that_is_given_up_has_one_outcome_for_each_item(house: House) -> None:

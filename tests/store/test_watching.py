@@ -41,36 +41,95 @@ def is_suspect(store: Jobs, job_id: str) -> bool:
     return store.redis.hget(keys.job(job_id), "suspect") == "1"
 
 
+def lost(store: Jobs, due: Due, job_id: str, worker: str, seconds_ago: float = 5.0) -> None:
+    """A worker claims the job, falls silent, and the lease lapses."""
+    claim(store, job_id, worker)
+    died(store, job_id, worker, seconds_ago)
+    swept_recently(store)
+    assert [message.job_id for message in due.sweep()[1]] == [job_id]
+
+
+def hello(store: Jobs, worker: str) -> None:
+    Fleet(store.redis, lease_s=LEASE_S).hello(Worker(name=worker, queues="api", state="ready"))
+
+
 def test_jobs_of_a_worker_that_died_alone_are_suspects(store: Jobs, due: Due) -> None:
     job_id = accept(store)
-    claim(store, job_id, "w1")
-    died(store, job_id, "w1", 5)
-    Fleet(store.redis, lease_s=LEASE_S).hello(Worker(name="w2", queues="api", state="ready"))
+    claim(store, job_id, "w1@one#a")
+    died(store, job_id, "w1@one#a", 5)
+    hello(store, "w2@one#b")
     swept_recently(store)
     [message] = due.sweep()[1]
     assert (message.job_id, message.epoch) == (job_id, 2)
     assert is_suspect(store, job_id)
 
 
-def test_workers_lost_together_make_no_suspects(store: Jobs, due: Due) -> None:
-    first, second = accept(store), accept(store)
-    for job_id, worker, ago in ((first, "w1", 5.0), (second, "w2", 5.4)):
+def lost_together(store: Jobs, due: Due, *workers: str) -> list[str]:
+    """The jobs of workers that fell silent at about the same time."""
+    ids = [accept(store) for _ in workers]
+    for n, (job_id, worker) in enumerate(zip(ids, workers, strict=True)):
         claim(store, job_id, worker)
-        died(store, job_id, worker, ago)
+        died(store, job_id, worker, 5 + 0.4 * n)
     swept_recently(store)
-    assert {message.job_id for message in due.sweep()[1]} == {first, second}
+    assert {message.job_id for message in due.sweep()[1]} == set(ids)
+    return ids
+
+
+def test_a_host_that_went_down_with_its_workers_accuses_nobody_the_first_time(store: Jobs, due: Due) -> None:
+    hello(store, "w1@two#c")
+    first, second = lost_together(store, due, "w1@one#a", "w2@one#b")
     assert not is_suspect(store, first)
     assert not is_suspect(store, second)
+    lost(store, due, first, "w1@one#d")
+    assert is_suspect(store, first), "its second loss"
+
+
+def test_workers_of_two_hosts_are_lost_together_by_chance(store: Jobs, due: Due) -> None:
+    assert all(is_suspect(store, job_id) for job_id in lost_together(store, due, "w1@one#a", "w1@two#b"))
+
+
+@pytest.mark.parametrize("heard_of", ["w1@one#c", "w3@one#d"])
+def test_workers_are_lost_together_by_chance_where_their_host_lives(store: Jobs, due: Due, heard_of: str) -> None:
+    """A restarted worker has a name of its own."""
+    hello(store, heard_of)
+    assert all(is_suspect(store, job_id) for job_id in lost_together(store, due, "w1@one#a", "w2@one#b"))
+
+
+def test_the_second_loss_makes_a_suspect_though_nothing_is_known_of_the_workers(store: Jobs, due: Due) -> None:
+    """They fell silent so long ago that they are forgotten."""
+    job_id = accept(store)
+    for suspected in (False, True):
+        claim(store, job_id, "w1@one#a")
+        store.redis.zadd(keys.DUE, {job_id: 1})
+        swept_recently(store)
+        assert len(due.sweep()[1]) == 1
+        assert is_suspect(store, job_id) == suspected
+
+
+def test_one_that_was_cleared_is_a_suspect_again_at_its_next_loss(store: Jobs, due: Due) -> None:
+    job_id = accept(store)
+    lost(store, due, job_id, "w1@one#a")
+    store.put_back(claim(store, job_id, "w1@one#b"), outcome="failed_try", reason="busy", survived=True)
+    assert not is_suspect(store, job_id)
+    lost_together_with = accept(store)
+    claim(store, lost_together_with, "w2@one#c")
+    died(store, lost_together_with, "w2@one#c", 5)
+    claim(store, job_id, "w1@one#b")
+    died(store, job_id, "w1@one#b", 5)
+    swept_recently(store)
+    assert len(due.sweep()[1]) == 2
+    assert (is_suspect(store, job_id), is_suspect(store, lost_together_with)) == (True, False)
 
 
 def test_a_lease_that_lapsed_while_its_worker_lives_makes_no_suspect(store: Jobs, due: Due) -> None:
     job_id = accept(store)
-    claim(store, job_id, "w1")
-    Fleet(store.redis, lease_s=LEASE_S).hello(Worker(name="w1", queues="api", state="ready"))
-    store.redis.zadd(keys.DUE, {job_id: 1})
-    swept_recently(store)
-    assert len(due.sweep()[1]) == 1
-    assert not is_suspect(store, job_id)
+    for _ in range(3):
+        claim(store, job_id, "w1")
+        hello(store, "w1")
+        store.redis.zadd(keys.DUE, {job_id: 1})
+        swept_recently(store)
+        assert len(due.sweep()[1]) == 1
+        assert not is_suspect(store, job_id)
 
 
 def test_leases_are_extended_once_when_nobody_could_sweep(store: Jobs, due: Due) -> None:

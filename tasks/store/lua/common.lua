@@ -8,6 +8,7 @@
 --            of a pending step of a batch also: held (until somebody enqueues it: its batch is read, or paused)
 --   epoch    rises on every claim and put-back: the tag of its message and, with `worker`, the fence of every write
 --   tries, crashes, engine_losses   charged failures; processes that died of it; engines that died with it
+--   losses   workers that fell silent while they held it
 -- Every unfinished job has one entry in tandem:due, its watcher; an item in phase `shard` has its shard's, and what is
 -- held has its batch's.
 
@@ -34,6 +35,7 @@ local function retired_key(provider, model) return "tandem:retired:" .. provider
 local function batch_key(batch) return "tandem:batch:" .. batch end
 local function item_id(batch, line) return "job_" .. batch:sub(#"batch_" + 1) .. "-" .. line end
 local function is_paused(batch) return redis.call("HEXISTS", batch_key(batch), "paused") == 1 end
+local function is_step(id) return id:sub(1, #"step_") == "step_" end
 local function step_id(batch, name) return "step_" .. batch .. "_" .. name end
 local function followers_key(flight) return "tandem:followers:" .. flight end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end

@@ -14,7 +14,7 @@ for i = 5, #ARGV do
   if j.status == "failed" or j.status == "cancelled" or j.status == "expired" then
     redis.call("HDEL", key, "error_code", "error_message", "finished_at", "result", "usage", "lifted")
     redis.call("HSET", key, "status", "pending", "phase", "shard", "priority", ARGV[3], "tries", 0, "crashes", 0,
-      "engine_losses", 0, "expires_at", b.expires_at)
+      "engine_losses", 0, "losses", 0, "expires_at", b.expires_at)
     redis.call("HINCRBY", key, "epoch", 1)
     redis.call("HINCRBY", batch, j.status, -1)
     redis.call("HINCRBY", batch, "settled", -1)

@@ -20,11 +20,40 @@ if now - tonumber(state.swept_at or 0) > lease / 3 and now > grace_until + lease
 end
 redis.call("HSET", "tandem:sweep", "swept_at", now)
 
--- Workers last seen within half a lease of each other went down together: a host or a network, not a job.
-local function died_alone(worker)
-  local seen = tonumber(redis.call("ZSCORE", KEYS[2], worker or "") or 0)
-  if seen == 0 or seen + lease > now then return false end
-  return redis.call("ZCOUNT", KEYS[2], seen - lease / 2, seen + lease / 2) == 1
+-- When the workers of each host were last seen; a worker's name is node@host#life.
+local hosts
+local function seen_on_host_of(worker)
+  if not hosts then
+    hosts = {}
+    local all = redis.call("ZRANGE", KEYS[2], 0, -1, "WITHSCORES")
+    for i = 1, #all, 2 do
+      local host = all[i]:match("@([^#]*)") or ""
+      hosts[host] = hosts[host] or {}
+      table.insert(hosts[host], tonumber(all[i + 1]))
+    end
+  end
+  return hosts[worker:match("@([^#]*)") or ""] or {}
+end
+
+-- Did all the workers of its host, two at least, fall silent within half a lease of this one, and has nobody been heard
+-- there since? Then it was the host, or its network. Workers of several hosts are silent together by chance only.
+local function host_went_down(worker, seen)
+  local together = 0
+  for _, at in ipairs(seen_on_host_of(worker)) do
+    if at > seen + lease / 2 then return false end
+    if at >= seen - lease / 2 then together = together + 1 end
+  end
+  return together > 1
+end
+
+-- Is what was in the hands of this worker to run in a process of its own next? Not if the worker lives: then a lease lapsed
+-- because Redis was away. A job goes free the first time if its whole host went down, or if nothing is known of the worker
+-- any more; a step of a batch never does.
+local function is_suspicious(id, key, worker)
+  local seen = tonumber(redis.call("ZSCORE", KEYS[2], worker) or 0)
+  if seen + lease > now then return false end
+  local losses = redis.call("HINCRBY", key, "losses", 1)
+  return losses > 1 or is_step(id) or seen > 0 and not host_went_down(worker, seen)
 end
 
 -- Nobody will tell any more what became of a call: it counts as if it had just ended.
@@ -38,7 +67,7 @@ local function reclaim(id, key, j)
   close_call(id, j)
   redis.call("HINCRBY", key, "epoch", 1)
   redis.call("HDEL", key, "worker")
-  if died_alone(j.worker) then redis.call("HSET", key, "suspect", 1) end
+  if is_suspicious(id, key, j.worker or "") then redis.call("HSET", key, "suspect", 1) end
   return enqueue(id, key, now, true)
 end
 
