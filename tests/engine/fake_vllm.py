@@ -84,6 +84,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = False  # so that closing waits for what is in flight
+    request_queue_size = 256
 
 
 def core(shared: BinaryIO) -> NoReturn:
