@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
+from tasks import settings
 from tasks.attempt import Completed, InternalError, Outcome, Postponed, ProcessTimeout, Refused
 from tasks.domain.provider_errors import (
     AccessDenied,
@@ -19,7 +21,9 @@ from tasks.domain.provider_errors import (
     PaymentRequired,
     RateLimited,
     ReasoningExhausted,
+    TransientError,
 )
+from tasks.serving import LOCAL
 from tasks.store.circuits import KeyRefused, Shown, Told
 from tasks.store.claim import Claim
 
@@ -65,19 +69,43 @@ def told(outcome: Outcome) -> Shown | None:
         case Refused(error=InvalidResponse()):
             return Told.FAILED
         case Postponed(error=error) if not isinstance(error, (*NEUTRAL, ProcessTimeout)):
-            return Told.FAILED
+            return Told.AWAY if error.is_outage else Told.FAILED
     return None
 
 
 def is_last_try(claim: Claim, error: Exception) -> bool:
-    """Whether a failed try is the last one here. One that only tried an open circuit never is."""
-    return claim.tries + 1 >= claim.max_tries and pays(claim, error)
+    """Whether a failed try is the last one here. One that only tried an open circuit never is.
+
+    A job that can go nowhere else sits an outage out, as long as its time for that lasts.
+    """
+    if claim.tries + 1 < claim.max_tries or not pays(claim, error):
+        return False
+    return bool(claim.places) or not is_outage(claim, error) or has_sat_out(claim)
 
 
 def pays(claim: Claim, error: Exception) -> bool:
     """Whether a job is charged for a failed try. An open circuit makes jobs wait, so trying it costs nothing, unless
-    the fault is the request's, or ours."""
-    return not claim.is_probe or isinstance(error, InternalError | EngineError)
+    the fault is the request's, or ours, or may be the request's and has lasted for long."""
+    if not claim.is_probe or isinstance(error, InternalError | EngineError):
+        return True
+    return is_outage(claim, error) and may_be_own(error) and has_sat_out(claim)
+
+
+def is_outage(claim: Claim, error: Exception) -> bool:
+    """Whether a failure is of the provider as a whole, as far as can be seen. Engines of ours tell more of theirs."""
+    if not isinstance(error, TransientError) or not error.is_outage or claim.provider == LOCAL:
+        return False
+    return not (claim.others_answered and error.may_be_own)
+
+
+def may_be_own(error: Exception) -> bool:
+    """Whether the request may have brought a failure about."""
+    return isinstance(error, TransientError) and error.may_be_own
+
+
+def has_sat_out(claim: Claim) -> bool:
+    """Whether a job has tried for as long as it has to before an outage fails it."""
+    return claim.failing_s + time.monotonic() - claim.asked_at >= settings.get().outage_s
 
 
 def departure(claim: Claim, outcome: Outcome) -> Departure | None:

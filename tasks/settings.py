@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     max_tries: int = _env("TANDEM_MAX_TRIES", 5, ge=1)
     backoff_s: float = _env("TANDEM_BACKOFF_S", 1.0, gt=0)
     backoff_cap_s: float = _env("TANDEM_BACKOFF_CAP_S", 60.0, gt=0)
+    outage_s: float = _env("TANDEM_OUTAGE_S", 900.0, ge=0)
     hold_cap_s: float = _env("TANDEM_HOLD_CAP_S", 3600.0, gt=0)
     circuit_failures: int = _env("TANDEM_CIRCUIT_FAILURES", 5, ge=1)
     circuit_open_s: float = _env("TANDEM_CIRCUIT_OPEN_S", 10.0, gt=0)

@@ -26,9 +26,15 @@ class ProviderError(TandemError):
 
 
 class TransientError(ProviderError):
-    """May work later. `retry_after_s` is the provider's own hint, if it gave one."""
+    """May work later. `retry_after_s` is the provider's own hint, if it gave one.
+
+    `is_outage`: it looks as if the provider were away, whatever is asked. A job is charged for that by time, not by
+    tries. `may_be_own`: some requests bring it about although all others are answered.
+    """
 
     code = "provider_unavailable"
+    is_outage = False
+    may_be_own = False
     #: Whether the job's own budget of tries pays for it.
     charged = True
 
@@ -64,10 +70,14 @@ class ConnectionLost(TransientError):
     """The connection could not be made, or broke before the answer was whole."""
 
     code = "connection_lost"
+    is_outage = True
+    may_be_own = True
 
 
 class Unreachable(ConnectionLost):
     """No connection could be made, so nothing was sent."""
+
+    may_be_own = False
 
 
 class EngineLost(TransientError):

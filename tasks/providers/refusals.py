@@ -83,7 +83,9 @@ def refusal(answer: Answer, *, provider: str, model: str, has_key: bool = False)
         return RateLimited(f"{provider} asks to slow down", retry_after_s=retry_after_s(answer.headers))
     if status >= 500 or status in TRANSIENT_4XX:
         hint_s = retry_after_s(answer.headers)
-        return ProviderOverloaded(f"{provider} cannot serve now (HTTP {status})", retry_after_s=hint_s)
+        busy = ProviderOverloaded(f"{provider} cannot serve now (HTTP {status})", retry_after_s=hint_s)
+        busy.is_outage, busy.may_be_own = status >= 500, status == 500
+        return busy
     if status == 403 and _is_moderated(answer.body):
         return BadRequest(f"{provider}'s moderation refused the request")
     if status in ABOUT_ACCOUNT:

@@ -23,6 +23,8 @@ class Told(StrEnum):
 
     ANSWERED = "answered"
     FAILED = "failed"
+    #: It failed as if the provider were away: that counts twice.
+    AWAY = "away"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ class Claim:
     time until the deadline.
 
     `places` is how many further places it may go to, `is_probe` that its call tries a circuit that is not closed.
+    `failing_s` is for how long its tries here have failed, `others_answered` whether that model answered others since.
     `scopes` are the quotas that count its call, which had room at `claimed_ms` by Redis' clock; `asked_at` is a moment
     of this machine's (monotonic) that was not later. `fault` says what of its record cannot be read, if anything: the
     job is to be failed then.
@@ -58,6 +59,8 @@ class Claim:
     request: Mapping[str, Any]
     places: int = 0
     is_probe: bool = False
+    failing_s: float = 0.0
+    others_answered: bool = False
     priority: int = Priority.INTERACTIVE
     scopes: tuple[str, ...] = ()
     claimed_ms: int = 0
@@ -107,6 +110,8 @@ def claimed(job_id: str, answer: Sequence[Any], *, worker: str, asked_at: float)
         places=int(answer[15]),
         is_probe=bool(answer[16]),
         priority=int(answer[17]),
+        failing_s=int(answer[18]) / 1000,
+        others_answered=bool(answer[19]),
         scopes=tuple(answer[12].split()),
         claimed_ms=int(answer[13]),
         asked_at=asked_at,

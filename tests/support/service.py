@@ -102,7 +102,7 @@ class Service:
             "TANDEM_SANDBOX_URL": sandbox_url or f"{self.sandbox_root}/v1",
             "TANDEM_DATA": str(data),
             "TANDEM_LEASE_S": "2", "TANDEM_DRAIN_S": "2", "TANDEM_BACKOFF_S": "0.2", "TANDEM_BACKOFF_CAP_S": "2",
-            "TANDEM_MAX_TRIES": "10",
+            "TANDEM_MAX_TRIES": "10", "TANDEM_OUTAGE_S": "0",
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }  # fmt: skip

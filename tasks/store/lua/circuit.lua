@@ -21,6 +21,7 @@
 --     proven_at            when a call that tried was answered last
 --     refused {model}      when the key was refused for a model last; again {model}: how often although it was proven since.
 --                          Both only until that model answers
+--     answered {model}     when it was answered last after a failure
 
 local CIRCUIT_KEPT_S = 86400
 -- Whoever was sent to try has so long to get there, before another one is.
@@ -104,7 +105,7 @@ local function prove_key(name, call, now)
   redis.call("HSET", access, "proven_at", now)
 end
 
--- What a call has shown. `told`: "" (nothing), or "answered|failed", the failures that open a circuit, for how long (ms),
+-- What a call has shown. `told`: "" (nothing), or "answered|failed|away" (as if the provider were), the failures that open a circuit, for how long (ms),
 -- the longest that it stays open (ms), and its name; or "refused", what our key was refused for, both times, the provider
 -- and the model. Whoever has lost its claim has no say. Returns false for a refusal that says nothing of the key.
 local function tell_circuit(told, call, now)
@@ -114,7 +115,11 @@ local function tell_circuit(told, call, now)
   if not how then return end
   local key = circuit_key(name)
   if how == "answered" then
-    if redis.call("DEL", key) == 1 then redis.call("SREM", "tandem:circuits", name) end
+    if redis.call("DEL", key) == 1 then
+      local its_provider, its_model = name:match("^([^:]*):(.*)$")
+      redis.call("HSET", access_key(its_provider), "answered " .. its_model, now)
+      redis.call("SREM", "tandem:circuits", name)
+    end
     prove_key(name, call, now)
     return
   end
@@ -122,7 +127,7 @@ local function tell_circuit(told, call, now)
   if c["until"] then
     -- Other calls than the one that tries were under way when it opened: they tell nothing new.
     if c.probe == call then open_circuit(name, c, now, tonumber(open_ms), tonumber(longest_ms)) end
-  elseif redis.call("HINCRBY", key, "failures", 1) >= tonumber(most) then
+  elseif redis.call("HINCRBY", key, "failures", how == "away" and 2 or 1) >= tonumber(most) then
     open_circuit(name, c, now, tonumber(open_ms), tonumber(longest_ms))
   end
   redis.call("EXPIRE", key, CIRCUIT_KEPT_S)

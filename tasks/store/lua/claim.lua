@@ -13,7 +13,8 @@
 --            limit, a circuit or its batch's pause, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
 --            kind, queue, target (the model's id at the provider), request, scopes of its quotas, now_ms,
---            provider, how many further places it may go to, probe (0|1: its call tries an open circuit), priority}
+--            provider, how many further places it may go to, probe (0|1: its call tries an open circuit), priority,
+--            for how long it has been failing here (ms), others_answered (0|1: others were answered since that began)}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target",
   "batch", "lifted", "version")
@@ -135,8 +136,11 @@ redis.call("HSETNX", key, "started_at", now)
 redis.call("HDEL", key, "until", "reason")
 if names[1] then redis.call("HSET", key, "scopes", table.concat(names, " ")) end
 redis.call("ZADD", "tandem:due", now + tonumber(ARGV[4]), id)
-local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "engine_losses")
+local c = fields_of(key, "kind", "request", "tries", "max_tries", "crashes", "engine_losses", "failing_since")
+local failing_since = tonumber(c.failing_since or now)
+local answered = c.failing_since and tonumber(redis.call("HGET", access_key(provider), "answered " .. target) or 0) or 0
 open_attempt(key, now, {n = n, queue = j.queue, provider = provider, model = target, worker = ARGV[3]})
 return {"claimed", tostring(fence), n, c.tries, c.max_tries, c.crashes, c.engine_losses, j.suspect or "0",
   tonumber(j.expires_at) - now, c.kind, j.queue, target, c.request, table.concat(names, " "), tostring(now),
-  provider, math.max(0, #places - 1), circuit.state == "free" and 1 or 0, j.priority}
+  provider, math.max(0, #places - 1), circuit.state == "free" and 1 or 0, j.priority,
+  now - failing_since, answered > failing_since and 1 or 0}

@@ -49,7 +49,7 @@ local function move(id, key, now, places, nth)
   end
   leave_lines(id, key)
   redis.call("HSET", key, "queue", place[1], "target", place[3], "tries", 0)
-  redis.call("HDEL", key, "patience", "scopes", "limit", "worker")
+  redis.call("HDEL", key, "patience", "scopes", "limit", "worker", "failing_since")
   if #left > 1 then redis.call("HSET", key, "routes", cjson.encode(left)) else redis.call("HDEL", key, "routes") end
   redis.call("HINCRBY", key, "epoch", 1)
   return enqueue(id, key, now)

@@ -10,6 +10,7 @@ local key, id, fence = KEYS[1], ARGV[1], ARGV[2]
 if not is_owned(key, fence) then return {} end
 local now, delay, limit = now_ms(), tonumber(ARGV[3]), ARGV[4]
 tell_circuit(ARGV[12], call_of(id, fence), now)
+if ARGV[12]:match("^failed ") or ARGV[12]:match("^away ") then redis.call("HSETNX", key, "failing_since", now) end
 close_attempt(key, now, ARGV[6], ARGV[7], "")
 redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HINCRBY", key, "tries", ARGV[8])
