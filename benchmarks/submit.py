@@ -47,7 +47,7 @@ class Side:
 def measure(data: Path) -> Figure:
     """The figure."""
     with house(data) as service, _bare(service) as bare_url:
-        ours, bare = Side(service, f"{service.url}/jobs", "api"), Side(service, f"{bare_url}/jobs", QUEUE)
+        ours, bare = Side(service, f"{service.url}/jobs", "api.sandbox"), Side(service, f"{bare_url}/jobs", QUEUE)
         rounds = alternate(ours.round, bare.round)
     rates = [[seen.rate for seen in side] for side in rounds]
     counts = [sum(seen.n for seen in side) for side in rounds]

@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks import settings
 from tasks.catalog_file import DEFAULT, PROVIDERS, CatalogError, entries
+from tasks.domain.job import SIMULATOR
 from tasks.settings import BadSettings
 
 __all__ = ["DEFAULT", "PROVIDERS", "CatalogError", "Model", "Switch", "find", "models", "names", "near", "read"]
@@ -19,7 +20,7 @@ __all__ = ["DEFAULT", "PROVIDERS", "CatalogError", "Model", "Switch", "find", "m
 OURS = Path(__file__).with_name("catalog.toml")
 
 #: It stands in for any of the providers, under the models' own ids.
-SANDBOX = "sandbox"
+SANDBOX = SIMULATOR
 
 
 class Switch(StrEnum):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks import serving, settings
+from tasks import serving
 from tasks.domain.access import KeyHold
 from tasks.store import access, capacity, fleet
 from tasks.store.fleet import Worker
@@ -12,7 +13,7 @@ from tasks.store.fleet import Worker
 
 @dataclass(frozen=True, kw_only=True)
 class Providers:
-    """The providers behind each mode, in the order in which they are asked."""
+    """The providers behind each mode, as the live workers say; hosted ones in the order in which they are asked."""
 
     gpu: tuple[str, ...]
     api: tuple[str, ...]
@@ -35,7 +36,7 @@ def readiness() -> Readiness:
     capacity.default().reserve(0)
     capacity.default().try_write()
     gpu = (serving.LOCAL,) if any(serving.local_queues(one.consumes) for one in workers) else ()
-    api = tuple(one.provider for one in serving.hosted(settings.get()))
+    api = tuple(dict.fromkeys(provider for one in workers for provider in _hosted(one)))
     return Readiness(
         status="ready",
         redis="ok",
@@ -43,3 +44,8 @@ def readiness() -> Readiness:
         providers=Providers(gpu=gpu, api=api),
         keys_refused=access.default().held(),
     )
+
+
+def _hosted(worker: Worker) -> Iterator[str]:
+    """Who answers the hosted queues of a worker, `api` first."""
+    return (provider for queue, provider in sorted(worker.answers.items()) if serving.is_hosted(queue))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks import serving, settings
+from tasks import routing, serving
 from tasks.domain.job import Mode
 from tasks.serving import GPU
 from tasks.store import fleet, lines
@@ -24,10 +24,9 @@ class Desk:
 
 def desks() -> list[Desk]:
     """The modes: auto, gpu, api. Raises Unavailable."""
-    here = settings.get()
     workers = [one for one in fleet.default().workers() if serving.local_queues(one.consumes)]
     up = [one for one in workers if one.is_up]
-    hosted = serving.hosted(here)
+    hosted = routing.hosted(fleet.default())
     depths = lines.default().depths()
     gpu = Desk(
         mode=Mode.GPU,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from celery import signals
 
 from tasks import catalog, serving, settings
+from tasks.catalog import SANDBOX
 from tasks.domain.errors import Unavailable
-from tasks.serving import GPU
+from tasks.serving import GPU, LOCAL
 from tasks.settings import BadSettings, Settings
 from tasks.store import fleet
 from tasks.store.fleet import Worker
+
+#: How often to look whether a worker of other providers lives.
+LOOK_S = 0.2
 
 
 def check() -> None:
@@ -61,6 +66,40 @@ def check_model(here: Settings, queues: Sequence[str]) -> None:
                 )
 
 
+def check_providers(here: Settings) -> None:
+    """That the other workers have the same providers behind the same queues, and that simulated answers stand beside no
+    real ones. Raises BadSettings, as soon as one that has others is seen to be alive: the last life of this one, or of
+    another host, may be on the list still."""
+    own = {one.queue: one.provider for one in serving.hosted(here)}
+    first: dict[str, float] = {}
+    ends_at = time.monotonic() + here.lease_s
+    with suppress(Unavailable):
+        while found := [(one, why) for one in fleet.default().workers() if (why := _differs(own, one))]:
+            for one, why in found:
+                if one.seen_at > first.setdefault(one.name, one.seen_at) or time.monotonic() > ends_at:
+                    raise BadSettings(why)
+            time.sleep(LOOK_S)
+
+
+def _differs(own: Mapping[str, str], other: Worker) -> str | None:
+    """What is wrong with a worker of `own` (providers by queue) beside another one, in one sentence."""
+    if not other.is_up:
+        return None
+    for queue, provider in other.answers.items():
+        if own.get(queue, provider) != provider:
+            return (
+                f"NVIDIA_API_KEY or OPENROUTER_API_KEY is not valid: the queue {queue} is answered by {provider} at "
+                f"the worker {other.name}, and would be by {own[queue]} here; workers of one Redis need the same keys"
+            )
+    real = set(other.answers.values()) - {SANDBOX, LOCAL}
+    if real and serving.SIMULATED in own and settings.get().sandbox != serving.DEMONSTRATION:
+        return (
+            f"TANDEM_SANDBOX is not valid: without a key this worker would only simulate, but the worker {other.name} "
+            f"answers by {min(real)}; all workers of one Redis need the same keys (or TANDEM_SANDBOX=0)"
+        )
+    return None
+
+
 def _is_replaced(worker: Worker, here: Settings) -> bool:
     """Whether it is the last life of the one that starts now: a device has one engine."""
     return (worker.host, worker.device) == (socket.gethostname(), here.device)
@@ -75,5 +114,7 @@ def _check_worker(options: dict[str, Any], **_: Any) -> None:
         if engines := serving.local_queues(options.get("queues") or ()):
             check_engine(settings.get())
             check_model(settings.get(), engines)
+        else:
+            check_providers(settings.get())
     except BadSettings as error:
         raise SystemExit(str(error)) from None

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tasks import catalog, serving, settings
-from tasks.catalog import DEFAULT
+from tasks.catalog import DEFAULT, SANDBOX
 from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import Needs
-from tasks.serving import GPU, LOCAL, Serving
+from tasks.serving import DEMONSTRATION, GPU, LOCAL, Serving
 from tasks.store import learned
 from tasks.store.fleet import LOADING, READY, Fleet, Worker
 
@@ -40,26 +40,53 @@ class Route:
         return None if self.provider == LOCAL else (self.provider, self.model)
 
 
-def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING) -> Route:
-    """Decide. Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or
-    Unavailable when nobody who serves it is up."""
-    choice = _Choice(needs)
+def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING, *, simulated: bool = True) -> Route:
+    """Decide. Without `simulated` the sandbox is out of the question, even where it would answer new jobs.
+
+    Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or Unavailable when
+    nobody who serves it is up."""
+    choice = _Choice(needs, hosted(fleet, simulated=simulated))
     places = [] if mode is Mode.GPU else choice.hosted(model)
-    hosted = places[0] if places else None
+    first = places[0] if places else None
     if mode is Mode.API:
-        return hosted or choice.nobody(model, mode)
+        return first or choice.nobody(model, mode)
     workers = [one for one in _engines(model, fleet) if choice.can(catalog.known_to(LOCAL, one.model))]
-    if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and hosted else float("inf")):
+    is_real = first is not None and not first.is_simulated
+    if _up(workers, settings.get().auto_wait_s if mode is Mode.AUTO and is_real else float("inf")):
         local = _at(workers[0], model)
         return choice.with_further(local, places) if mode is Mode.AUTO else local
-    if mode is Mode.AUTO and hosted and not (hosted.is_simulated and _back_soon(workers)):
-        return choice.with_further(hosted, places[1:])
+    # A simulated answer is not what anybody wants while an engine is only being restarted.
+    if mode is Mode.AUTO and first and (is_real or not workers):
+        return choice.with_further(first, places[1:])
     local = _at(workers[0], model) if workers else engine(model, fleet)
     is_ours = model == DEFAULT or local.model in catalog.names(model)
     can_wait = mode is Mode.AUTO and is_ours and choice.can(catalog.known_to(LOCAL, local.model))
     if can_wait and fleet.ever_served(local.queue):
         return local
     return choice.nobody(model, mode, is_ours=is_ours)
+
+
+def hosted(fleet: Fleet, *, simulated: bool = True) -> tuple[Serving, ...]:
+    """The hosted providers that new jobs may go to. The sandbox is one only where nobody real is: no worker here has
+    a provider of its own, none with an engine ever was here, or the operator wants a demonstration."""
+    here = settings.get()
+    found = serving.hosted(here)
+    if not any(serving.is_simulated(one) for one in found):
+        return found
+    is_alone = here.sandbox == DEMONSTRATION or not (
+        serving.local_queues(fleet.served()) or any(map(is_real, fleet.lately()))
+    )
+    return found if simulated and is_alone else ()
+
+
+def simulates(fleet: Fleet) -> bool:
+    """Whether a job that is accepted now may be answered by the sandbox."""
+    return any(serving.is_simulated(one) for one in hosted(fleet))
+
+
+def is_real(worker: Worker) -> bool:
+    """Whether a worker gives answers that are no simulation."""
+    return bool(serving.local_queues(worker.consumes)) or any(name != SANDBOX for name in worker.answers.values())
 
 
 def engine(model: str, fleet: Fleet) -> Route:
@@ -73,8 +100,9 @@ def engine(model: str, fleet: Fleet) -> Route:
 class _Choice:
     """Passes over those who cannot do what is asked, and remembers why the first could not."""
 
-    def __init__(self, needs: Needs) -> None:
+    def __init__(self, needs: Needs, offered: Sequence[Serving]) -> None:
         self._needs = needs
+        self._offered = offered
         self._why: InvalidRequest | None = None
 
     def can(self, known: catalog.Model | None) -> bool:
@@ -83,7 +111,7 @@ class _Choice:
         return why is None
 
     def hosted(self, model: str) -> list[Route]:
-        routes = [_to(one, target) for one, target in _served(model) if self.can(_known(one, target))]
+        routes = [_to(one, target) for one, target in _served(model, self._offered) if self.can(_known(one, target))]
         # Who calls the model just so comes first: `….:free` is meant for OpenRouter, though NIM serves the model too.
         routes.sort(key=lambda route: route.target not in ("", model))
         if len(routes) > 1:
@@ -104,16 +132,15 @@ class _Choice:
     def nobody(self, model: str, mode: Mode, *, is_ours: bool = False) -> Route:
         if self._why is not None:
             raise self._why
-        return _nobody(model, mode, is_ours=is_ours)
+        return _nobody(model, mode, self._offered, is_ours=is_ours)
 
 
-def _served(model: str) -> list[tuple[Serving, str]]:
+def _served(model: str, offered: Sequence[Serving]) -> list[tuple[Serving, str]]:
     """The hosted providers that serve a model, with what each calls it. One that only they know has their name."""
-    hosted = serving.hosted(settings.get())
-    found = [(one, target) for one in hosted if (target := serving.target(one, model)) is not None]
+    found = [(one, target) for one in offered if (target := serving.target(one, model)) is not None]
     if found or catalog.find(model):
         return found
-    return [(one, model) for one in hosted if model in learned.default().lately_listed(one.provider)]
+    return [(one, model) for one in offered if model in learned.default().lately_listed(one.provider)]
 
 
 def _known(one: Serving, target: str) -> catalog.Model | None:
@@ -132,11 +159,6 @@ def _is_retired(route: Route) -> bool:
 
 def _up(workers: Sequence[Worker], patience_s: float) -> bool:
     return any(one.state == READY or (one.state == LOADING and one.ready_in_s <= patience_s) for one in workers)
-
-
-def _back_soon(workers: Sequence[Worker]) -> bool:
-    """Whether an engine is only being restarted: a simulated answer meanwhile is not what anybody wants."""
-    return any(one.state != LOADING for one in workers)
 
 
 def _engines(model: str, fleet: Fleet) -> list[Worker]:
@@ -158,10 +180,9 @@ def _local(model: str, queue: str, own: str) -> Route:
     return Route(queue=queue, provider=LOCAL, target="" if model == DEFAULT else own, model=own)
 
 
-def _nobody(model: str, mode: Mode, *, is_ours: bool) -> Route:
-    hosted = serving.hosted(settings.get())
-    if (model != DEFAULT and not catalog.find(model) and not is_ours) or (mode is Mode.API and hosted):
-        listed = {name for one in hosted for name in learned.default().lately_listed(one.provider)}
+def _nobody(model: str, mode: Mode, offered: Sequence[Serving], *, is_ours: bool) -> Route:
+    if (model != DEFAULT and not catalog.find(model) and not is_ours) or (mode is Mode.API and offered):
+        listed = {name for one in offered for name in learned.default().lately_listed(one.provider)}
         raise UnknownModel(model, catalog.near(model, listed))
     if mode is Mode.API:
         raise Unavailable("no hosted provider is configured", retry_after_s=ENGINE_RETRY_S)

@@ -25,6 +25,10 @@ NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
 OPENROUTER_MODEL = "nvidia/nemotron-nano-12b-v2-vl:free"
 #: The model a CPU engine serves unless TANDEM_MODEL names another: made on this machine by `make vllm-cpu`.
 CPU_MODEL = "tiny-chat"
+#: The queue of simulated answers. It is nobody else's: what was accepted for a real provider is never in it.
+SIMULATED = f"{API}.{SANDBOX}"
+#: TANDEM_SANDBOX: simulated answers in place of hosted providers, whatever is configured; or never.
+DEMONSTRATION, FORBIDDEN = "1", "0"
 #: Any model named like this is the sandbox's: the rest of the name says what it shall do.
 SANDBOX_MODELS = "sandbox/"
 
@@ -44,16 +48,24 @@ class Serving:
 def hosted(here: Settings) -> tuple[Serving, ...]:
     """The hosted providers in their order: the first serves `api`, each further one `api.<provider>`.
 
-    Without a key the sandbox serves `api`, if there is one; nobody does otherwise.
+    The sandbox, on a queue of its own, where it stands in for them; nobody, where there is neither a key nor a sandbox.
     """
+    if here.sandbox == DEMONSTRATION:
+        return _sandbox(here)
+    found = outside(here)
+    if not found and here.sandbox != FORBIDDEN and not names_engine(here):
+        return _sandbox(here)
+    return found
+
+
+def outside(here: Settings) -> tuple[Serving, ...]:
+    """Those of them that a key or an address names: real ones, as far as anybody here knows."""
     found: list[tuple[str, str, str]] = []
     if here.nvidia_api_key.get_secret_value() or here.nvidia_base_url:
         found.append(("nim", here.api_model or NIM_MODEL, here.nvidia_base_url or NIM_URL))
     if here.openrouter_api_key.get_secret_value():
         own = here.api_model if not found else ""
         found.append(("openrouter", own or OPENROUTER_MODEL, here.openrouter_base_url))
-    if not found and here.sandbox_url:
-        found.append((SANDBOX, here.api_model or NIM_MODEL, here.sandbox_url))
     return tuple(
         Serving(queue=f"{API}.{name}" if place else API, provider=name, target=own_id(name, target), base_url=url)
         for place, (name, target, url) in enumerate(found)
@@ -64,6 +76,18 @@ def key_of(here: Settings, provider: str) -> str | None:
     """Our key at a provider ("": it is asked without one); None for those who ask for no key."""
     keys = {NIM.name: here.nvidia_api_key, OpenRouter.name: here.openrouter_api_key}
     return keys[provider].get_secret_value() if provider in keys else None
+
+
+def names_engine(here: Settings) -> bool:
+    """Whether the settings speak of an engine of ours. (`make run` knows more: whether one is installed.)"""
+    return bool(here.model) or "vllm_executable" in here.model_fields_set
+
+
+def _sandbox(here: Settings) -> tuple[Serving, ...]:
+    if not here.sandbox_url:
+        return ()
+    model = own_id(SANDBOX, here.api_model or NIM_MODEL)
+    return (Serving(queue=SIMULATED, provider=SANDBOX, target=model, base_url=here.sandbox_url),)
 
 
 def is_simulated(serving: Serving) -> bool:
@@ -91,6 +115,11 @@ def further(model: str) -> str:
 def local_queues(queues: Iterable[str]) -> list[str]:
     """Those of some queues that engines of ours serve."""
     return [queue for queue in queues if queue == GPU or queue.startswith(further(""))]
+
+
+def is_hosted(queue: str) -> bool:
+    """Whether a queue is for providers outside, or for the sandbox in their place."""
+    return queue == API or queue.startswith(f"{API}.")
 
 
 def target(serving: Serving, model: str) -> str | None:

@@ -32,6 +32,8 @@ from tasks.domain.quota import of_models
 SECRETS = Path("/run/secrets")
 
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)]
+#: When the sandbox answers: where nobody real is configured, in place of hosted providers, or never.
+SandboxMode = Annotated[Literal["auto", "1", "0"], BeforeValidator(str.lower)]
 LogFormat = Annotated[Literal["console", "json"], BeforeValidator(str.lower)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
@@ -93,6 +95,7 @@ class Settings(BaseSettings):
     openrouter_api_key: SecretStr = _env("OPENROUTER_API_KEY", SecretStr(""))
     openrouter_base_url: HttpUrl = _env("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1")
     allow_paid: bool = _env("TANDEM_ALLOW_PAID", False)
+    sandbox: SandboxMode = _env("TANDEM_SANDBOX", "auto")
     sandbox_url: HttpUrl = _env("TANDEM_SANDBOX_URL", "")
 
     batch_items: int = _env("TANDEM_BATCH_ITEMS", 50_000, ge=1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from tasks.domain.job import SIMULATOR
 from tasks.store import usage
 
 #: So far back counts are kept.
@@ -21,6 +22,11 @@ class Day:
     provider: str
     model: str
     counts: Mapping[str, int]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the sandbox stood in for the model."""
+        return self.provider == SIMULATOR
 
 
 def by_day(owner: str, days: int) -> list[Day]:

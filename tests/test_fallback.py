@@ -72,7 +72,7 @@ def test_what_the_provider_will_never_answer_is_asked_elsewhere(error: Permanent
     assert (job.status, where(job.id)) == (Status.PENDING, FURTHER.queue)
     [attempt] = job.attempts
     assert (attempt["queue"], attempt["provider"], attempt["outcome"], attempt["reason"]) == (
-        "api", "sandbox", "failed", error.code,
+        "api.sandbox", "sandbox", "failed", error.code,
     )  # fmt: skip
 
 
@@ -83,13 +83,13 @@ def test_where_there_is_no_other_place_it_fails() -> None:
 @pytest.mark.parametrize("error", [BadRequest("no"), ContextTooLong("no"), ReasoningExhausted("no"), ImageUnfit("no")])
 def test_what_speaks_of_the_request_is_asked_nowhere_else(error: PermanentError) -> None:
     job = after(Refused(error=error), submit_with_another_place())
-    assert (job.status, where(job.id)) == (Status.FAILED, "api")
+    assert (job.status, where(job.id)) == (Status.FAILED, "api.sandbox")
 
 
 def test_the_last_try_here_is_followed_by_a_first_one_elsewhere() -> None:
     job_id = submit_with_another_place()
     redis = jobs.default().redis
-    for queue in ("api", "api", FURTHER.queue):
+    for queue in (BY.queue, BY.queue, FURTHER.queue):
         assert after(Postponed(error=ProviderOverloaded("busy")), job_id).status is Status.PENDING
         redis.hset(f"tandem:job:{job_id}", "phase", "queued")
         assert where(job_id) == queue
@@ -109,12 +109,12 @@ def test_what_is_nobodys_fault_keeps_a_job_where_it_is(outcome: Outcome) -> None
     job_id = submit_with_another_place()
     jobs.default().redis.hset(f"tandem:job:{job_id}", "tries", 2)
     after(outcome, job_id)
-    assert where(job_id) == "api"
+    assert where(job_id) == BY.queue
 
 
 def test_a_job_whose_engine_died_twice_goes_elsewhere() -> None:
     job_id = submit_with_another_place()
-    for queue in ("api", FURTHER.queue):
+    for queue in (BY.queue, FURTHER.queue):
         after(Postponed(error=EngineLost("gone")), job_id)
         assert where(job_id) == queue
 

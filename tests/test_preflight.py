@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.installation import gpu_worker
+from tasks import preflight, settings
+from tasks.settings import BadSettings
+from tasks.store import fleet
+from tasks.store.fleet import Worker
+from tests.support.installation import given, gpu_worker
 from tests.support.valkey import Valkey
 from tests.test_settings import SECRET
 
@@ -67,3 +74,81 @@ def test_a_queue_has_one_model(valkey: Valkey) -> None:
 def test_a_further_queue_has_its_models_name(valkey: Valkey, queues: str) -> None:
     line = started([*WORKER, "-Q", queues], TANDEM_VLLM=sys.executable, TANDEM_MODEL="acme/Writer-7B")
     assert f"serves one queue, gpu or gpu.acme/Writer-7B, and not {queues}" in line
+
+
+def api_worker(name: str, queues: str, providers: str) -> Worker:
+    return Worker(name=name, queues=queues, providers=providers, state="ready")
+
+
+@contextmanager
+def beating(worker: Worker) -> Iterator[None]:
+    """A worker that says hello again and again, as live ones do."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.1):
+            fleet.default().hello(worker)
+
+    fleet.default().hello(worker)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+OTHERS = [
+    # who is there, what the new one has, what it is told
+    (("api", "nim"), {"OPENROUTER_API_KEY": "sk-or-x"}, "the queue api is answered by nim"),
+    (("api,api.openrouter", "nim,openrouter"), {"OPENROUTER_API_KEY": "sk-or-x"}, "the queue api is answered by nim"),
+    (("api", "openrouter"), {"NVIDIA_API_KEY": "nvapi-x"}, "the queue api is answered by openrouter"),
+    (("api", "nim"), {"TANDEM_SANDBOX_URL": "http://127.0.0.1:9/v1"}, "would only simulate"),
+]
+
+
+@pytest.mark.parametrize(("there", "here", "words"), OTHERS)
+def test_a_queue_has_the_same_provider_at_all_workers(
+    valkey: Valkey, there: tuple[str, str], here: dict[str, str], words: str
+) -> None:
+    with beating(api_worker("api@elsewhere#1", *there)):
+        line = started(COMMANDS["api"], **here)
+    assert words in line
+    assert "api@elsewhere#1" in line
+    assert not {"sk-or-x", "nvapi-x"} & set(line.split())
+
+
+def given_up(monkeypatch: pytest.MonkeyPatch, **environment: str) -> bool:
+    """Whether a worker of this environment is refused in this process."""
+    given(monkeypatch, **environment)
+    try:
+        preflight.check_providers(settings.get())
+    except BadSettings:
+        return True
+    return False
+
+
+def test_a_worker_that_is_dead_keeps_nobody_from_starting(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.default().hello(api_worker("api@here#1", "api", "nim"))
+    assert not given_up(monkeypatch, OPENROUTER_API_KEY="sk-or-x", TANDEM_LEASE_S="1")
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        (("api", "nim"), {"NVIDIA_API_KEY": "nvapi-x"}),
+        (("api", "nim"), {"NVIDIA_API_KEY": "nvapi-x", "OPENROUTER_API_KEY": "sk-or-x"}),
+        (("api", "nim"), {}),
+        (("api.sandbox", "sandbox"), {"NVIDIA_API_KEY": "nvapi-x"}),
+        (("gpu", "vllm"), {"TANDEM_SANDBOX_URL": "http://127.0.0.1:9/v1"}),
+        (("api", ""), {"NVIDIA_API_KEY": "nvapi-x"}),
+    ],
+    ids=["the same", "one more", "no provider at all", "a real one beside the sandbox", "an engine", "an older worker"],
+)
+def test_workers_that_do_not_stand_in_each_others_way_may_start(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch, there: tuple[str, str], here: dict[str, str]
+) -> None:
+    given(monkeypatch)
+    with beating(api_worker("w@elsewhere#1", *there)):
+        assert not given_up(monkeypatch, TANDEM_LEASE_S="1", **here)

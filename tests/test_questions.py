@@ -232,14 +232,23 @@ def test_what_a_model_is_shown_of_an_image_is_part_of_the_question(monkeypatch: 
     assert question(ASKED) == text
 
 
-def test_the_house_and_a_provider_never_share() -> None:
+def test_the_house_and_a_provider_never_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    be(monkeypatch, NVIDIA_API_KEY="nvapi-x")
     fleet.default().hello(Worker(name="g1", queues="gpu", state="ready", model="tiny-chat"))
     at_home = replace(ASKED, model="default", mode=Mode.GPU)
     home, hosted = (submitted(replace(at_home, mode=mode), "question", "asked_of") for mode in (Mode.GPU, Mode.API))
     assert home[1] == "vllm tiny-chat"
-    assert hosted[1].startswith("sandbox ")
+    assert hosted[1].startswith("nim ")
     assert home[0] != hosted[0]
     assert question(replace(at_home, mode=Mode.AUTO)) == home[0]
+
+
+def test_a_simulated_answer_is_never_a_real_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same model by the same name: what the sandbox said for it is not what the provider would."""
+    asked = replace(ASKED, model="nvidia/nemotron-3-nano-30b-a3b")
+    simulated = question(asked)
+    be(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    assert question(asked) not in (None, simulated)
 
 
 def test_the_default_at_home_is_what_its_workers_serve() -> None:

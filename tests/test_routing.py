@@ -11,6 +11,7 @@ from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import LONGEST_TOKEN, Needs
 from tasks.store import fleet
+from tasks.store.fleet import Worker
 from tests.support.installation import given, gpu_worker
 from tests.support.valkey import Valkey
 
@@ -158,25 +159,83 @@ def test_an_unknown_model_is_named_with_those_that_look_alike(monkeypatch: pytes
         assert refused.value.field == "model"
 
 
-def test_the_sandbox_stands_in_only_where_there_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    given(monkeypatch, TANDEM_SANDBOX_URL="http://127.0.0.1:1/v1")
-    assert queue(Mode.AUTO, "sandbox/hang") == "api"
-    assert queue(Mode.API, HOSTED) == "api"
+SANDBOX = {"TANDEM_SANDBOX_URL": "http://127.0.0.1:1/v1"}
+
+
+def test_the_sandbox_stands_in_only_where_there_is_no_key_and_on_a_queue_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given(monkeypatch, **SANDBOX)
+    assert queue(Mode.AUTO, "sandbox/hang") == "api.sandbox"
+    assert queue(Mode.API, HOSTED) == "api.sandbox"
     given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
+    assert queue(Mode.API, HOSTED) == "api"
     with pytest.raises(UnknownModel):
         queue(Mode.AUTO, "sandbox/hang")
 
 
-@pytest.mark.parametrize(("state", "expected"), [("broken", "gpu"), ("draining", "gpu"), ("loading", "api")])
-def test_auto_waits_for_a_restarted_engine_rather_than_take_a_simulated_answer(
-    monkeypatch: pytest.MonkeyPatch, state: str, expected: str
+@pytest.mark.parametrize(
+    "environment",
+    [{"TANDEM_SANDBOX": "0"}, {"TANDEM_MODEL": "acme/Writer-7B"}, {"TANDEM_VLLM": "/opt/vllm/bin/vllm"}],
+    ids=["it is forbidden", "the settings name a model", "they name an engine"],
+)
+def test_without_the_sandbox_and_a_key_there_is_no_hosted_provider(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    given(monkeypatch, TANDEM_SANDBOX_URL="http://127.0.0.1:1/v1", TANDEM_AUTO_WAIT_S="60")
-    gpu_worker(state, ready_in_s=500.0)
-    assert queue(Mode.AUTO) == expected
-    assert queue(Mode.AUTO, HOSTED) == "api"
+    given(monkeypatch, **SANDBOX, **environment)
+    with pytest.raises(Unavailable, match="no hosted provider is configured"):
+        queue(Mode.API)
+    with pytest.raises(Unavailable):
+        queue(Mode.AUTO)
+
+
+@pytest.mark.parametrize("state", ["ready", "loading", "broken", "draining", "gone"])
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.API])
+def test_a_house_with_an_engine_never_gives_a_simulated_answer(
+    monkeypatch: pytest.MonkeyPatch, state: str, mode: Mode
+) -> None:
+    """Not even where the process that routes knows of no engine, and the engine loads for long or was killed."""
+    given(monkeypatch, **SANDBOX, TANDEM_AUTO_WAIT_S="60")
+    gpu_worker("ready" if state == "gone" else state, ready_in_s=500.0)
+    if state == "gone":
+        fleet.default().goodbye("gpu0")
+    if mode is Mode.AUTO:
+        assert queue(mode) == "gpu"
+    else:
+        with pytest.raises(Unavailable, match="no hosted provider is configured"):
+            queue(mode)
+    with pytest.raises(Unavailable):
+        queue(mode, HOSTED)
     given(monkeypatch, NVIDIA_API_KEY="nvapi-x")
-    assert queue(Mode.AUTO) == "api"
+    assert queue(mode, HOSTED) == "api"
+
+
+def test_where_a_worker_has_a_real_provider_nobody_simulates(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **SANDBOX)
+    fleet.default().hello(Worker(name="a1@here", queues="api.sandbox", providers="sandbox", state="ready"))
+    assert queue(Mode.AUTO) == "api.sandbox"
+    fleet.default().hello(Worker(name="a1@there", queues="api", providers="nim", state="ready"))
+    for mode in (Mode.AUTO, Mode.API):
+        with pytest.raises(Unavailable):
+            queue(mode)
+
+
+def test_a_demonstration_takes_the_hosted_providers_place_and_never_an_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **SANDBOX, TANDEM_SANDBOX="1", NVIDIA_API_KEY="nvapi-x", TANDEM_MODEL="tiny-chat")
+    assert queue(Mode.AUTO) == queue(Mode.API) == "api.sandbox"
+    for state in ("ready", "loading", "broken"):
+        gpu_worker(state, ready_in_s=500.0)
+        assert queue(Mode.AUTO) == "gpu"
+        assert queue(Mode.API) == "api.sandbox"
+        assert not routing.route(Mode.AUTO, "default", fleet.default()).further
+
+
+def test_what_was_accepted_for_a_real_place_is_not_simulated_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, **SANDBOX)
+    assert routing.simulates(fleet.default())
+    for mode in (Mode.AUTO, Mode.API):
+        with pytest.raises(Unavailable):
+            routing.route(mode, "default", fleet.default(), simulated=False)
 
 
 PLAIN = """

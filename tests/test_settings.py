@@ -32,6 +32,7 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
     ("a host with a port", {"TANDEM_HOSTS": "app.internal,app.internal:80"}, "without scheme, port or path"),
     ("a host with a scheme", {"TANDEM_HOSTS": "http://app.internal"}, "without scheme, port or path"),
     ("an open quote", {"TANDEM_VLLM_ARGS": "--quantization='awq"}, "No closing quotation"),
+    ("a sandbox now and then", {"TANDEM_SANDBOX": "yes"}, "'auto', '1' or '0'"),
     ("a provider that is none", {"TANDEM_GUESSED_LIMITS": "nim,openai"}, "there is no provider openai"),
     ("no address", {"NVIDIA_BASE_URL": f"{SECRET}.example/v1"}, "http://"),
     ("no web address", {"OPENROUTER_BASE_URL": "ftp://files.example/v1"}, "http://"),

@@ -94,7 +94,8 @@ def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | Inv
     left_s = plan.expires_at_s - time.time()
     asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
-        return _written(batch_id, item, asked, _route(asked, is_to_run=left_s > 0 and not plan.is_unwanted), plan)
+        route = _route(asked, is_to_run=left_s > 0 and not plan.is_unwanted, simulated=plan.may_simulate)
+        return _written(batch_id, item, asked, route, plan)
     except RequestError as error:
         return _invalid(item, error.code, error.message, error.field)
     except Unavailable as error:
@@ -107,10 +108,10 @@ def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | Inv
         return _invalid(item, "invalid_line", "the line cannot be taken")
 
 
-def _route(asked: Submission, *, is_to_run: bool) -> Route:
+def _route(asked: Submission, *, is_to_run: bool, simulated: bool) -> Route:
     """Where an item goes. One that will not run, since its batch has been cancelled or is late, needs nobody there."""
     try:
-        return routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+        return routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request), simulated=simulated)
     except Unavailable:
         if is_to_run or asked.mode is Mode.API:
             raise

@@ -48,7 +48,8 @@ def begin(batch_id: str, plan: Plan) -> None:
 
 def _submit(batch_id: str, plan: Plan) -> str:
     asked = _asked(batch_id, plan)
-    route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
+    needs = Needs.of(asked.request)
+    route = routing.route(asked.mode, asked.model, fleet.default(), needs, simulated=plan.may_simulate)
     asked, fields = dispatch.written(asked, route)
     first = Message(job_id=last_id(batch_id, plan.round), epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
     new = NewJob(

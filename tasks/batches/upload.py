@@ -8,13 +8,13 @@ import secrets
 from types import TracebackType
 from typing import Self
 
-from tasks import publish, settings
+from tasks import publish, routing, settings
 from tasks.batches import reading
 from tasks.domain.batch import BatchOptions
 from tasks.domain.errors import BatchTooLarge, InvalidRequest, NoRoom
 from tasks.domain.job import Priority
 from tasks.domain.request import fingerprint
-from tasks.store import batches, capacity, durability, steps
+from tasks.store import batches, capacity, durability, fleet, steps
 from tasks.store.batches import NewBatch
 from tasks.store.earlier import Earlier
 from tasks.store.message import Message
@@ -104,6 +104,8 @@ class Upload:
             "chunks": str(self._chunks),
             "options": json.dumps(options.to_json(), ensure_ascii=False),
             "metadata": json.dumps(dict(options.metadata), ensure_ascii=False),
+            # Lines find their places later, perhaps after a restart without a key: who may answer them is settled now.
+            "may_simulate": str(int(routing.simulates(fleet.default()))),
         }
         new = NewBatch(
             id=self.batch_id,

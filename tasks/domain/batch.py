@@ -113,7 +113,8 @@ class Batch:
 
     `total` counts the items, `lines` is the number of the last line; `counts` says for each way to end how many items
     have, `invalid` among them. `queued` counts the items by the queue that answers them, or did: one that moves on is
-    counted where it went, one with another's answer (`cached`, `coalesced`) nowhere.
+    counted where it went, one with another's answer (`cached`, `coalesced`) nowhere. `is_simulated`: the sandbox
+    answered at least one of them.
     `settled_per_s` is the rate measured in this round since it was begun or resumed, None while there is none.
     `tokens_before` were used by earlier rounds. `as_of` is when all this was so, by the clock of the other times.
     """
@@ -131,6 +132,7 @@ class Batch:
     counts: Mapping[str, int]
     cached: int
     coalesced: int
+    is_simulated: bool
     queued: Mapping[str, int]
     usage: Mapping[str, int]
     metadata: Mapping[str, str]

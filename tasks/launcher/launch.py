@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks import preflight, settings
+from tasks import preflight, serving, settings
 from tasks.launcher import checks, environment, greeting, owner, programs, valkey
 from tasks.launcher.announcement import Announcement
 from tasks.launcher.environment import Surroundings
@@ -111,9 +111,12 @@ class Launch:
             self._supervisor.launch(one)
             if one.name == "valkey":
                 self._until(self._store_is_up, one.name)
+        fleet = Fleet(connection.connect(self._here.redis_url), lease_s=self._here.lease_s)
         if checks.has_engine(self._here):
-            fleet = Fleet(connection.connect(self._here.redis_url), lease_s=self._here.lease_s)
             self._announcement = Announcement(self._here, fleet)
+        elif self._server is not None:
+            # Nobody else reaches this Redis: an engine that was here once, and is not installed now, does not come.
+            fleet.forget_served(serving.local_queues(fleet.served()))
         self._until(lambda: _answers(f"{greeting.base_url(self._here)}/readyz"), "web")
         self._until(lambda: _answers(greeting.flower_url(self._here)), "flower")
 

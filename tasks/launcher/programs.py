@@ -43,7 +43,7 @@ def store(server: Valkey) -> Program:
 
 
 def sandbox(port: int) -> Program:
-    """Who answers when there is no key: stays until the workers have finished."""
+    """Who answers when there is neither an engine nor a key: stays until the workers have finished."""
     command = [sys.executable, "-m", "tasks.providers.sandbox", "--host", LOOPBACK, "--port", str(port)]
     return Program(name="sandbox", command=command, group="upstream", priority=20, stop_s=SANDBOX_S, settled_s=1)
 

@@ -1,4 +1,4 @@
-"""The client of the sandbox, which answers when no real provider is configured."""
+"""The client of the sandbox, which answers where neither an engine nor a real provider is configured."""
 
 from __future__ import annotations
 

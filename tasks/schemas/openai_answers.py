@@ -7,6 +7,8 @@ from typing import Any
 
 from tasks.domain.job import Job, JobError, Kind
 
+#: The fingerprint of what no model has answered.
+SIMULATED = "simulated"
 #: The status that OpenAI would have answered with. All others are faults of a server.
 STATUSES = {
     "invalid_request": 400,
@@ -51,7 +53,8 @@ def failure(said: JobError) -> tuple[int, dict[str, Any]]:
 def answer(job: Job) -> dict[str, Any]:
     """What a completed job answered. The model is the one that did."""
     assert job.result is not None
-    return _embeddings(job, job.result) if job.kind is Kind.EMBEDDING else _chat(job, job.result)
+    said = _embeddings(job, job.result) if job.kind is Kind.EMBEDDING else _chat(job, job.result)
+    return said | ({"system_fingerprint": SIMULATED} if job.is_simulated else {})
 
 
 def _model(job: Job) -> str:

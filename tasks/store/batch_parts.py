@@ -73,7 +73,7 @@ class NewShard:
 WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
 PLAN = ["status", "owner", "lines", "chunks", "expanded", "reset", "invalid", "round", "expires_at", "options",
-        "cancel_wanted", "erase", *(end.value for end in ENDS)]  # fmt: skip
+        "cancel_wanted", "erase", "may_simulate", *(end.value for end in ENDS)]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,8 @@ class Plan:
     """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
     which the first `expanded` have been read; in a further round the first `reset` pages of items have been put back.
     `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was cancelled or erased while it was read,
-    `is_erased`: erased. `ended`: how many items have ended, by how."""
+    `is_erased`: erased. `may_simulate`: only the sandbox was there when it was accepted, and may answer it. `ended`:
+    how many items have ended, by how."""
 
     status: str
     owner: str
@@ -95,6 +96,7 @@ class Plan:
     options: Mapping[str, Any]
     is_unwanted: bool
     is_erased: bool
+    may_simulate: bool
     ended: Mapping[str, int]
 
     @property
@@ -119,5 +121,6 @@ class Plan:
             options=json.loads(values["options"]),
             is_unwanted=values["cancel_wanted"] == "1",
             is_erased=values["erase"] == "1",
+            may_simulate=values["may_simulate"] == "1",
             ended={end.value: int(values[end.value]) for end in ENDS},
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from typing import cast
 
 from redis import Redis
 
@@ -23,7 +24,8 @@ READY, LOADING, DRAINING = "ready", "loading", "draining"
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One worker. `queues` is comma-separated; `state` is loading, ready, draining or broken.
+    """One worker. `queues` is comma-separated, and so is `providers`: who answers each of them, in the same order.
+    `state` is loading, ready, draining or broken.
 
     `ready_in_s` estimates how long a loading one still needs; 0 for the others.
     """
@@ -31,6 +33,7 @@ class Worker:
     name: str
     queues: str
     state: str
+    providers: str = ""
     model: str = ""
     device: str = ""
     in_flight: int = 0
@@ -51,7 +54,13 @@ class Worker:
     @property
     def consumes(self) -> list[str]:
         """The names of its queues."""
-        return self.queues.split(",")
+        return [name for name in self.queues.split(",") if name]
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Who answers each of its queues. Of a worker older than this word nothing is known."""
+        names = [name for name in self.providers.split(",") if name]
+        return dict(zip(self.consumes, names, strict=False))
 
 
 class Fleet:
@@ -62,6 +71,7 @@ class Fleet:
         self._scripts = Scripts(redis)
         self._lease_s = lease_s
         self._seen: tuple[float, list[Worker]] = (float("-inf"), [])
+        self._served: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     def hello(self, worker: Worker, held: Sequence[tuple[str, int]] = ()) -> list[tuple[str, int]]:
         """Say that `worker` lives and push on the leases of what it holds (job id, fence).
@@ -71,13 +81,13 @@ class Fleet:
         said = [str(part) for pair in asdict(worker).items() if pair[0] != "seen_at" for part in pair]
         leases = [part for pair in held for part in pair]
         args = [worker.name, int(self._lease_s * 1000), KEEP_S * 1000, len(said), *said, *leases]
-        self._seen = (float("-inf"), [])
+        self._look_again()
         lost = self._scripts.call("heartbeat", [keys.WORKERS, keys.worker(worker.name)], args)
         return [(job_id, int(fence)) for job_id, fence in zip(lost[::2], lost[1::2], strict=True)]
 
     def goodbye(self, name: str) -> None:
         """Take a worker that leaves in order off the list."""
-        self._seen = (float("-inf"), [])
+        self._look_again()
         with renamed():
             self._redis.zrem(keys.WORKERS, name)
             self._redis.delete(keys.worker(name))
@@ -96,9 +106,28 @@ class Fleet:
         return workers
 
     def ever_served(self, queue: str) -> bool:
-        """Whether a worker of this queue has ever been here."""
+        """Whether a worker of this queue has ever been here, as of LOOK_S ago at the most."""
+        return queue in self.served()
+
+    def served(self) -> frozenset[str]:
+        """The queues that were ever served, as of LOOK_S ago at the most."""
+        at, queues = self._served
+        if time.monotonic() - at > LOOK_S:
+            with renamed():
+                queues = frozenset(cast(set[str], self._redis.smembers(keys.SERVED)))
+            self._served = (time.monotonic(), queues)
+        return queues
+
+    def forget_served(self, queues: Sequence[str]) -> None:
+        """Nobody will serve these any more: what may go elsewhere need not wait for them."""
         with renamed():
-            return bool(self._redis.sismember(keys.SERVED, queue))
+            if queues:
+                self._redis.srem(keys.SERVED, *queues)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._seen = (float("-inf"), [])
+        self._served = (float("-inf"), frozenset())
 
 
 def _worker(said: Mapping[str, str]) -> Worker:

@@ -80,6 +80,7 @@ class Beat:
         return Worker(
             name=self._here.name,
             queues=",".join(self._gate.queues),
+            providers=",".join(one.provider for one in self._here.servings),
             state=DRAINING if self._here.draining.is_set() else self.state,
             model=self.model,
             device=settings.get().device if self.model else "",

@@ -42,9 +42,9 @@ class Duties(bootsteps.StartStopStep):
         engines = serving.local_queues(queues.consume_from)
         self.has_engine = bool(engines)
         servings = tuple(serving.local(here, queue) for queue in engines) or serving.hosted(here)
-        for one in servings:
-            queues.select_add(one.queue)
-        queues.select_add(steps.QUEUE)
+        # Nothing is popped that nobody here can answer: what was accepted for a provider whose key is gone waits.
+        others = [name for name in queues.consume_from if not serving.is_hosted(name)]
+        queues.select(list(dict.fromkeys([*others, *(one.queue for one in servings), steps.QUEUE])))
         self.process = process.start(worker.hostname, servings, capacity=worker.concurrency)
         self.gate = Gate(worker, [one.queue for one in servings])
         if self.has_engine:

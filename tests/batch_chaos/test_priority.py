@@ -62,7 +62,9 @@ def test_single_jobs_that_could_fill_the_worker_leave_a_batch_its_floor(tmp_path
 
         with ThreadPoolExecutor(2 * SLOTS) as crowd:
             loads = [crowd.submit(load) for _ in range(2 * SLOTS)]
-            until(lambda: int(service.valkey.client.llen("api")) >= SLOTS // 2, within_s=30, what="a full worker")
+            until(
+                lambda: int(service.valkey.client.llen("api.sandbox")) >= SLOTS // 2, within_s=30, what="a full worker"
+            )
             batch_id = batch.submit(service, items(2_000))
             until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 60, within_s=60, every_s=0.2)
             began, before = time.monotonic(), batch.get(service, batch_id)["counts"]["completed"]

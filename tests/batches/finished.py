@@ -20,7 +20,7 @@ def finished(valkey: Valkey, batch_id: str, ends: list[str], *, answer_bytes: in
     record: dict[Any, Any] = {
         "owner": OWNER, "status": "finalizing", "created_at": 1, "expires_at": FAR_MS, "total": len(ends),
         "lines": len(ends), "valid": len(ends), "settled": len(ends), "invalid": 0, "round": 1, "chunks": 1,
-        "expanded": 1, "metadata": "{}", "options": json.dumps(options),
+        "expanded": 1, "metadata": "{}", "options": json.dumps(options), "may_simulate": 1,
     }  # fmt: skip
     record |= {end: ends.count(end) for end in set(ends)}
     redis.hset(keys.batch(batch_id), mapping=record)

@@ -66,7 +66,7 @@ def test_kills_inside_the_pop_burst_lose_nothing(tmp_path: Path) -> None:
 
 def queued(service: Service) -> int:
     """Messages in the queue."""
-    return int(service.valkey.client.llen("api"))
+    return int(service.valkey.client.llen("api.sandbox"))
 
 
 def test_a_frozen_worker_comes_back_too_late(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_messages_delivered_five_times_run_once(tmp_path: Path) -> None:
             for job_id in ids:
                 pending.hmget(f"tandem:job:{job_id}", "status", "epoch")
             again = [
-                Message(job_id=job_id, epoch=int(epoch), queue="api", priority=0)
+                Message(job_id=job_id, epoch=int(epoch), queue="api.sandbox", priority=0)
                 for job_id, (status, epoch) in zip(ids, pending.execute(), strict=True)
                 if status == "pending"
                 for _ in range(4)
@@ -157,7 +157,11 @@ def test_a_task_that_raises_base_exceptions_harms_nobody(tmp_path: Path) -> None
         with app.connection_for_write(service.valkey.url) as connection:
             for kind in ("SystemExit", "KeyboardInterrupt", "BaseException", "GeneratorExit") * 10:
                 app.send_task(
-                    "tests.chaos.faulty.explode", args=(kind,), queue="api", ignore_result=True, connection=connection
+                    "tests.chaos.faulty.explode",
+                    args=(kind,),
+                    queue="api.sandbox",
+                    ignore_result=True,
+                    connection=connection,
                 )
         ids = [service.submit(f"job {n}") for n in range(100)]
         wait_for_all(service, ids, within_s=40)

@@ -38,7 +38,7 @@ def test_every_item_has_one_outcome_and_its_answer(service: Service) -> None:
     batch_id = batch.submit(service, items(250, model="sandbox/tokens-2"), metadata={"for": "me"})
     found = batch.ended(service, batch_id)
     assert (found["status"], found["counts"]["completed"], found["progress"]) == ("completed", 250, 1.0)
-    assert found["queues"] == {"api": 250}
+    assert found["queues"] == {"api.sandbox": 250}
     assert (found["metadata"], found["usage"]["completion_tokens"]) == ({"for": "me"}, 500)
     results = batch.read(service, batch_id, "results")
     assert sorted(line["custom_id"] for line in results) == sorted(f"item-{n}" for n in range(250))
@@ -241,7 +241,7 @@ def test_items_that_ask_the_same_share_one_answer(service: Service) -> None:
     alike = [{"custom_id": f"same-{n}", "prompt": "the one question", "temperature": 0} for n in range(150)]
     first = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
     assert (first["counts"]["completed"], first["coalesced"], first["cached"]) == (150, 149, 0)
-    assert first["queues"] == {"api": 1}
+    assert first["queues"] == {"api.sandbox": 1}
     second = batch.ended(service, batch.submit(service, alike, defaults={"model": "sandbox/slow-300ms"}))
     assert (second["counts"]["completed"], second["coalesced"], second["cached"]) == (150, 0, 150)
     assert second["queues"] == {}

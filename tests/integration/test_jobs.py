@@ -25,7 +25,7 @@ def test_a_prompt_comes_back_answered(service: Service) -> None:
     assert job["result"]["content"].startswith("[simulated] ")
     assert job["usage"]["total_tokens"] == job["usage"]["prompt_tokens"] + job["usage"]["completion_tokens"]
     [attempt] = job["attempts"]
-    assert (attempt["queue"], attempt["provider"], attempt["outcome"]) == ("api", "sandbox", "completed")
+    assert (attempt["queue"], attempt["provider"], attempt["outcome"]) == ("api.sandbox", "sandbox", "completed")
     assert attempt["worker"].startswith("api")
 
 
@@ -128,7 +128,7 @@ def test_prompts_stay_private(tmp_path: Path) -> None:
     with Service(tmp_path, workers=0) as service:
         ids = [service.submit(CANARY) for _ in range(3)]
         records, redis_url = {f"tandem:job:{job_id}" for job_id in ids}, service.valkey.url
-        assert places_of(IN_A_BODY, redis_url) == {"api"}, "the messages are not there, or were not understood"
+        assert places_of(IN_A_BODY, redis_url) == {"api.sandbox"}, "the messages are not there, or were not understood"
         assert places_of(CANARY, redis_url) == records
         with service.upstream_held():
             service.add_worker()

@@ -55,6 +55,7 @@ def test_upload_batch_poll_download_twice_at_once(client: OpenAI) -> None:
                 "stop",
             )
             assert body.choices[0].message.content
+            assert body.system_fingerprint == "simulated"
             assert body.usage is not None
             assert body.usage.completion_tokens == 3
         assert len({line["id"] for line in found}) == 150
@@ -72,6 +73,7 @@ def test_embeddings_of_a_batch(client: OpenAI) -> None:
     assert done.status == "completed", done.errors
     for line in read(client, done.output_file_id):
         body = openai.types.CreateEmbeddingResponse.model_validate(line["response"]["body"])
+        assert line["response"]["body"]["system_fingerprint"] == "simulated"
         assert [one.index for one in body.data] == [0, 1]
         assert len(body.data[0].embedding) > 1
 

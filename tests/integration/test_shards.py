@@ -67,5 +67,5 @@ def test_single_jobs_that_fill_a_worker_of_one_call_do_not_starve_a_batch(tmp_pa
             service.submit(f"single {n}", model="sandbox/slow-200ms")
         batch_id = batch.submit(service, items(20, "sandbox/slow-200ms"))
         until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 2, within_s=20)
-        assert service.valkey.client.llen("api") > 0, "the single jobs were over too soon"
+        assert service.valkey.client.llen("api.sandbox") > 0, "the single jobs were over too soon"
         batch.act(service, batch_id, "cancel")

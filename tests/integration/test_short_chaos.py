@@ -59,7 +59,7 @@ def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
         client = Celery(broker=service.valkey.url)
         # A worker says hello before it listens for commands.
-        until(lambda: client.control.cancel_consumer("api", reply=True, timeout=1, limit=1), within_s=20)
+        until(lambda: client.control.cancel_consumer("api.sandbox", reply=True, timeout=1, limit=1), within_s=20)
         ids = [service.submit(f"job {n}") for n in range(10)]
         wait_for_all(service, ids, within_s=40)
         assert judge(service, ids).by_status == {"completed": 10}
@@ -69,7 +69,7 @@ def test_a_worker_that_stopped_popping_is_replaced(tmp_path: Path) -> None:
 def test_a_worker_that_stopped_popping_is_replaced_where_only_a_batch_waits(tmp_path: Path) -> None:
     with Service(tmp_path, workers=1, env={"TANDEM_STALL_S": "2"}) as service:
         client = Celery(broker=service.valkey.url)
-        until(lambda: client.control.cancel_consumer("api", reply=True, timeout=1, limit=1), within_s=20)
+        until(lambda: client.control.cancel_consumer("api.sandbox", reply=True, timeout=1, limit=1), within_s=20)
         batch_id = batch.submit(service, ({"custom_id": str(n), "prompt": "hi"} for n in range(10)))
         assert batch.ended(service, batch_id, within_s=40)["counts"]["completed"] == 10
         assert service.workers[0].exits == [75]
@@ -80,7 +80,7 @@ def test_a_worker_with_all_the_shards_it_may_have_is_not_stalled(tmp_path: Path)
         lines = ({"custom_id": str(n), "prompt": "hi", "model": "sandbox/slow-1500ms"} for n in range(1000))
         batch_id = batch.submit(service, lines)
         until(lambda: batch.get(service, batch_id)["counts"]["completed"] >= 12, within_s=20)
-        assert service.valkey.client.llen(publish.list_of("api", Priority.NORMAL)) > 0, "no shard waits"
+        assert service.valkey.client.llen(publish.list_of("api.sandbox", Priority.NORMAL)) > 0, "no shard waits"
         assert service.workers[0].exits == []
         batch.act(service, batch_id, "cancel")
 

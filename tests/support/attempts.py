@@ -14,7 +14,7 @@ from tasks.store import jobs
 from tasks.store.claim import Claim, Taker
 from tests.conftest import forget_caches
 
-BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
+BY = Serving(queue="api.sandbox", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
 FURTHER = Serving(queue="api.openrouter", provider="openrouter", target="m:free", base_url=BY.base_url)
 HELLO = ChatRequest(messages=(Message(role="user", content="hi"),))
 ANSWER = Completion(

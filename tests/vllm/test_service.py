@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     env = {
         "TANDEM_MODEL": str(real.MODEL), "TANDEM_VLLM": str(real.VENV / "bin" / "vllm"),
         "TANDEM_VLLM_ARGS": "--max-model-len 2048 --generation-config vllm",
-        "TANDEM_LEASE_S": "6", "TANDEM_DRAIN_S": "4",
+        "TANDEM_SANDBOX": "1", "TANDEM_LEASE_S": "6", "TANDEM_DRAIN_S": "4",
     }  # fmt: skip
     with Service(tmp_path_factory.mktemp("service"), workers=1, env=env) as running:
         running.add_worker("gpu")

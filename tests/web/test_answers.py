@@ -38,9 +38,9 @@ def test_a_cached_answer_comes_with_the_first_response(client: FlaskClient, valk
     assert job["usage"] == dict.fromkeys(worker.USAGE, 0)
     seconds = job["saved"].pop("seconds")
     assert seconds >= 0
-    assert job["saved"] == {"queue": "api", "provider": "sandbox", "model": "sandbox/echo"} | worker.USAGE
+    assert job["saved"] == {"queue": "api.sandbox", "provider": "sandbox", "model": "sandbox/echo"} | worker.USAGE
     assert (first["cached"], first["saved"]) == (False, None)
-    assert valkey.client.llen("api") == 1
+    assert valkey.client.llen("api.sandbox") == 1
     assert post(client, headers={"Prefer": "wait=5"}).status_code == 200
 
 
@@ -65,7 +65,7 @@ def test_who_waits_for_anothers_answer_says_so(client: FlaskClient, valkey: Valk
     first, second = (post(client).get_json() for _ in range(2))
     assert second["waiting_on"] == {"reason": "coalesced", "until": None}
     assert (second["status"], second["coalesced_with"]) == ("pending", first["id"])
-    assert valkey.client.llen("api") == 1
+    assert valkey.client.llen("api.sandbox") == 1
     worker.complete(first["id"])
     job = client.get(f"/jobs/{second['id']}").get_json()
     assert (job["status"], job["cached"], job["coalesced_with"]) == ("completed", False, first["id"])

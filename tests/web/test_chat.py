@@ -18,7 +18,7 @@ from tasks.store.claim import Taker
 from tasks.store.fleet import Worker
 from tests.web.conftest import MakeClient
 
-BY = Serving(queue="api", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
+BY = Serving(queue="api.sandbox", provider="sandbox", target="m", base_url="http://127.0.0.1:1/v1")
 FULL = {
     "message": "Olá, como você está?",
     "max_tokens": 256,

@@ -69,7 +69,7 @@ def test_fifty_at_once_with_one_key_make_one_job(gunicorn: Gunicorn, valkey: Val
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
-    assert valkey.client.llen("api") == 1
+    assert valkey.client.llen("api.sandbox") == 1
 
 
 def test_a_waiting_client_hears_of_the_end_at_once(gunicorn: Gunicorn) -> None:
@@ -92,7 +92,7 @@ def test_a_chunked_body_over_the_limit_is_413(gunicorn: Gunicorn, valkey: Valkey
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{gunicorn.url}/jobs", data=chunks(), headers=headers, timeout=10)
     assert (answer.status_code, answer.headers["Content-Type"]) == (413, "application/problem+json")
-    assert valkey.client.llen("api") == 0
+    assert valkey.client.llen("api.sandbox") == 0
 
 
 def test_a_chunked_body_under_the_limit_is_read(gunicorn: Gunicorn) -> None:
@@ -121,7 +121,7 @@ def test_a_prompt_is_nowhere_but_in_the_record(gunicorn: Gunicorn, valkey: Valke
     assert canary not in gunicorn.log.read_text()
     assert {json.loads(line)["path"] for line in log} == {"/jobs", "/jobs/<job_id>"}
     (record,) = valkey.client.keys("tandem:job:*")
-    assert places_of(IN_A_BODY, valkey.url) == {"api"}, "its message is not there, or was not understood"
+    assert places_of(IN_A_BODY, valkey.url) == {"api.sandbox"}, "its message is not there, or was not understood"
     assert places_of(canary, valkey.url) == {record}
 
 
@@ -135,7 +135,7 @@ def test_a_stop_answers_those_who_wait(environment: dict[str, str], valkey: Valk
     with ThreadPoolExecutor(1) as pool:
         body, headers = {"prompt": "hi"}, {"Prefer": "wait=60"}
         waiting = pool.submit(requests.post, f"{server.url}/jobs", json=body, headers=headers, timeout=30)
-        until(lambda: valkey.client.llen("api"), within_s=10)
+        until(lambda: valkey.client.llen("api.sandbox"), within_s=10)
         assert server.stop() == 0
         # Cut off it would be no answer at all; unasked it would come after a minute.
         assert waiting.result(5).status_code == 202

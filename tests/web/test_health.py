@@ -22,7 +22,7 @@ def test_ready_without_any_worker(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.get_json() == {
-        "status": "ready", "redis": "ok", "workers": [], "providers": {"gpu": [], "api": ["sandbox"]},
+        "status": "ready", "redis": "ok", "workers": [], "providers": {"gpu": [], "api": []},
     }  # fmt: skip
 
 
@@ -33,6 +33,17 @@ def test_ready_while_an_engine_loads(client: FlaskClient) -> None:
     expected = {"name": "g1", "queues": ["gpu", "gpu.x"], "state": "loading", "model": "m", "ready_in_s": 9.0}
     assert expected.items() <= worker.items()
     assert found["providers"]["gpu"] == ["vllm"]
+
+
+def test_providers_are_those_that_workers_say_they_have(client: FlaskClient) -> None:
+    """Whatever this process is configured for: nobody has to be there who serves it."""
+    for name in ("a1", "a2"):
+        fleet.default().hello(Worker(name=name, queues="api,api.openrouter", providers="nim,openrouter", state="ready"))
+    fleet.default().hello(Worker(name="a3", queues="", providers="", state="ready"))
+    found = client.get("/readyz").get_json()
+    assert found["providers"] == {"gpu": [], "api": ["nim", "openrouter"]}
+    assert [one["providers"] for one in found["workers"] if one["name"] == "a1"] == [["nim", "openrouter"]]
+    assert [one["queues"] for one in found["workers"] if one["name"] == "a3"] == [[]]
 
 
 def test_redis_away_is_503_and_soon(make_client: MakeClient) -> None:

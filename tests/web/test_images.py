@@ -84,7 +84,7 @@ def test_a_job_that_is_refused_for_one_image_leaves_no_other_behind(client: Flas
 
 def test_no_message_carries_an_image(client: FlaskClient, valkey: Valkey) -> None:
     post(client, data_url(noise((80, 80))))
-    [message] = valkey.client.lrange("api", 0, -1)
+    [message] = valkey.client.lrange("api.sandbox", 0, -1)
     assert len(message) < 3000
 
 

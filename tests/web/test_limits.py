@@ -39,8 +39,8 @@ def test_what_is_used_and_left_and_held(make_client: MakeClient, valkey: Valkey)
     client = make_client(TANDEM_SANDBOX_RPM="2", TANDEM_SANDBOX_TPM="500")
     posts = [client.post("/jobs", json={"prompt": "hi", "max_tokens": 100}).get_json()["id"] for _ in range(3)]
     for job_id in posts:
-        jobs.default().take(
-            job_id, 0, Taker(worker="w", lease_s=9, may_isolate=True, servings=[("api", "sandbox", "m")]))  # fmt: skip
+        servings = [("api.sandbox", "sandbox", "m")]
+        jobs.default().take(job_id, 0, Taker(worker="w", lease_s=9, may_isolate=True, servings=servings))
     valkey.client.hset("tandem:limit:sandbox", mapping={"learned": 2, "learned_at": 1_700_000_000_000})
     [sandbox] = client.get("/limits").get_json()["data"]
     assert (sandbox["used"]["requests"], sandbox["left"]["requests"], sandbox["waiting"]) == (2, 0, 1)

@@ -57,7 +57,14 @@ def test_a_finished_job_shows_result_usage_and_attempts(client: FlaskClient) -> 
     (attempt,) = job["attempts"]
     assert TIME.fullmatch(attempt.pop("started_at")) and TIME.fullmatch(attempt.pop("ended_at"))
     assert attempt.pop("usage") == worker.USAGE
-    known = {"n": 1, "queue": "api", "provider": "sandbox", "worker": "w1", "outcome": "completed", "reason": None}
+    known = {
+        "n": 1,
+        "queue": "api.sandbox",
+        "provider": "sandbox",
+        "worker": "w1",
+        "outcome": "completed",
+        "reason": None,
+    }
     assert known.items() <= attempt.items() and attempt["model"]
 
 

@@ -15,11 +15,8 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
 
 def claim(job_id: str) -> Claim:
     """Take a job that was just accepted."""
-    taken = (
-        jobs.default()
-        .take(job_id, 0, Taker(worker="w1", lease_s=60, may_isolate=False, servings=[("api", "sandbox", "some/model")]))
-        .claim
-    )
+    servings = [("api.sandbox", "sandbox", "some/model"), ("api", "nim", "some/model")]
+    taken = jobs.default().take(job_id, 0, Taker(worker="w1", lease_s=60, may_isolate=False, servings=servings)).claim
     assert taken is not None
     return taken
 

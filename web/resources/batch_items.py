@@ -25,6 +25,8 @@ RESULTS = "One completed item a line, in the order in which they were"
 ERRORS = "One item a line that is not valid or did not complete"
 LINES = {"type": "string", "description": "A JSON object a line."}
 INCOMPLETE = "Tandem-Incomplete"
+#: What a line says of an item.
+SHOWN = ("custom_id", "id", "status", "model", "result", "usage", "error", "simulated")
 
 
 @blp.route("/<batch_id>/items")
@@ -89,7 +91,7 @@ def _lines(batch_id: str, whose: str, *, failed: bool) -> Iterator[bytes]:
             yield _line(_refused(invalid))
     for custom_id, job in door.ended(batch_id, whose, failed=failed):
         said = item_shown(custom_id, job)
-        yield _line({name: said[name] for name in ("custom_id", "id", "status", "model", "result", "usage", "error")})
+        yield _line({name: said[name] for name in SHOWN})
 
 
 def _refused(invalid: InvalidItem) -> dict[str, Any]:

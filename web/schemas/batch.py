@@ -64,6 +64,9 @@ class BatchSchema(Schema):
     )
     cached = fields.Integer(required=True, metadata={"description": "Items whose answer was there."})
     coalesced = fields.Integer(required=True, metadata={"description": "Items that shared another's answer."})
+    simulated = fields.Boolean(
+        required=True, metadata={"description": "Whether the sandbox answered any of its items: no model did."}
+    )
     queues = fields.Dict(
         keys=fields.String(),
         values=fields.Integer(),
@@ -106,6 +109,7 @@ def shown(batch: Batch) -> dict[str, Any]:
         "tokens_per_s": None if batch.tokens_per_s is None else round(batch.tokens_per_s, 1),
         "cached": batch.cached,
         "coalesced": batch.coalesced,
+        "simulated": batch.is_simulated,
         "queues": dict(batch.queued),
         "round": batch.round,
         "metadata": dict(batch.metadata),

@@ -17,10 +17,15 @@ class WorkerSchema(Schema):
     """A live worker."""
 
     name = fields.String(required=True)
-    queues = fields.Function(
-        lambda worker: worker.queues.split(","),
+    queues = fields.List(fields.String(), required=True, attribute="consumes")
+    providers = fields.Function(
+        lambda worker: [name for name in worker.providers.split(",") if name],
         required=True,
-        metadata={"type": "array", "items": {"type": "string"}},
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Who answers each of its queues, in their order.",
+        },
     )
     state = fields.String(required=True, metadata={"enum": ["loading", "ready", "draining", "broken"]})
     model = fields.String(required=True)
@@ -31,7 +36,7 @@ class WorkerSchema(Schema):
 
 
 class ProvidersSchema(Schema):
-    """Who answers, by mode, in the order in which they are asked."""
+    """Who answers, by mode, as the live workers say; in the order in which they are asked."""
 
     gpu = fields.List(fields.String(), required=True)
     api = fields.List(fields.String(), required=True)

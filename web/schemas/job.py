@@ -134,6 +134,7 @@ class JobSchema(Schema):
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
     metadata = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     cached = fields.Boolean(required=True, metadata={"description": "Whether its answer was there already."})
+    simulated = fields.Boolean(required=True, metadata={"description": "Whether the sandbox answered: no model did."})
     coalesced_with = fields.String(
         required=True,
         allow_none=True,

@@ -30,6 +30,7 @@ def shown(job: Job) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in job.attempts],
         "metadata": dict(job.metadata),
         "cached": job.cached,
+        "simulated": job.is_simulated,
         "coalesced_with": job.coalesced_with,
         "saved": dict(job.saved) if job.saved is not None else None,
         "images": [dict(receipt) for receipt in job.images],

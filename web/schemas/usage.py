@@ -28,6 +28,7 @@ class UsageDaySchema(Schema):
     day = fields.Date(required=True)
     provider = fields.String(required=True)
     model = fields.String(required=True)
+    simulated = fields.Boolean(required=True, metadata={"description": "Whether the sandbox stood in for the model."})
     requests = fields.Integer(required=True)
     prompt_tokens = fields.Integer(required=True)
     completion_tokens = fields.Integer(required=True)
@@ -40,7 +41,7 @@ class UsageDaySchema(Schema):
     def dump(self, obj: Day, *, many: bool | None = None) -> Any:
         """The day as JSON values."""
         head = {"day": obj.day.isoformat(), "provider": obj.provider, "model": obj.model}
-        return head | {name: obj.counts.get(name, 0) for name in COUNTS}
+        return {**head, "simulated": obj.is_simulated} | {name: obj.counts.get(name, 0) for name in COUNTS}
 
 
 class UsageListSchema(Schema):

@@ -9,6 +9,7 @@ Each dialect has its own base path, headers and error bodies:
 | `/openrouter/api/v1` (with `/key`) | OpenRouter | `Authorization: Bearer sk-or-…` |
 | `/vllm/v1`, `/vllm/health` | vLLM | nothing |
 
-Every answer starts with `[simulated] `. What happens to a call is said by the model's name (behaviour.py) or by the
-control endpoint (control.py). Prompts are neither kept nor logged.
+Every answer in words starts with `[simulated] `. Where `response_format` or `tools` ask for a form, the answer is a
+value that satisfies the schema, or one call with such arguments (structured.py). What happens to a call is said by the
+model's name (behaviour.py) or by the control endpoint (control.py). Prompts are neither kept nor logged.
 """

@@ -12,6 +12,7 @@ from aiohttp import web
 from tasks.providers.sandbox import nvcf, simulation, stream
 from tasks.providers.sandbox.assets import REFERENCES
 from tasks.providers.sandbox.behaviour import Behaviour, Ending, UnknownWord, of_model
+from tasks.providers.sandbox.budget import TooLarge, Unsatisfiable
 from tasks.providers.sandbox.calls import Entry
 from tasks.providers.sandbox.dialects import CONTEXT, Dialect, Refusal
 from tasks.providers.sandbox.pictures import NIM_BASE64_BELOW, pictures_in
@@ -122,7 +123,7 @@ class Chat:
         if behaviour.inner_status and not entry.stream:
             self._state.calls.ended(entry, "answered", 200)
             return web.json_response(self._dialect.inner_error(behaviour.inner_status, model=entry.model))
-        answer = simulation.simulate(body, behaviour)
+        answer = self._simulated(body, behaviour, entry)
         if entry.stream:
             return await self._stream(request, answer, behaviour, entry)
         data = json.dumps(self._envelope(answer, behaviour, entry)).encode()
@@ -133,6 +134,13 @@ class Chat:
         self._book(answer, entry)
         self._state.calls.ended(entry, "answered", 200)
         return web.Response(body=data, content_type="application/json")
+
+    def _simulated(self, body: dict[str, Any], behaviour: Behaviour, entry: Entry) -> simulation.Simulated:
+        """The answer. Raises Refused for a schema that nothing satisfies, or that is not simulated."""
+        try:
+            return simulation.simulate(body, behaviour)
+        except (Unsatisfiable, TooLarge):
+            raise Refused(400, self._dialect.refusal(400, model=entry.model)) from None
 
     def _raise_if_refused(self, behaviour: Behaviour, entry: Entry) -> None:
         if behaviour.ending is Ending.TOO_LONG:
@@ -153,7 +161,7 @@ class Chat:
         spent.book(time.monotonic(), answer.prompt_tokens + answer.completion_tokens)
 
     def _queue(self, body: dict[str, Any], behaviour: Behaviour, entry: Entry) -> web.Response:
-        answer = simulation.simulate(body, behaviour)
+        answer = self._simulated(body, behaviour, entry)
         self._book(answer, entry)
         self._state.calls.ended(entry, "queued", 202)
         return nvcf.accept(self._state, self._envelope(answer, behaviour, entry), behaviour)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.providers.sandbox import structured
 from tasks.providers.sandbox.behaviour import Behaviour, Ending
 
 MARK = "[simulated] "
@@ -42,7 +43,14 @@ class Simulated:
 
 
 def simulate(body: dict[str, Any], behaviour: Behaviour) -> Simulated:
-    """The answer to a chat completion request: an echo of its last message, cut to max_tokens words."""
+    """The answer to a chat completion request: a call of one of its tools, or a value of the form that it asks for, or
+    an echo of its last message, cut to max_tokens words.
+
+    Raises Unsatisfiable and TooLarge for a schema that is not simulated.
+    """
+    asked = structured.answer(body) if behaviour.ending is Ending.ECHO else None
+    if asked is not None:
+        return _whole(body, asked)
     words = wanted_words(body["messages"], behaviour.tokens)
     limit = body.get("max_tokens") or body.get("max_completion_tokens") or len(words)
     content = MARK + " ".join(words[:limit])
@@ -55,6 +63,16 @@ def simulate(body: dict[str, Any], behaviour: Behaviour) -> Simulated:
         prompt_tokens=count_tokens(body["messages"]),
         completion_tokens=min(limit, len(words)) + len(thought),
         reasoning_tokens=len(thought),
+    )
+
+
+def _whole(body: dict[str, Any], asked: structured.Structured) -> Simulated:
+    """An answer that would be of no use if it were cut."""
+    return Simulated(
+        message={"role": "assistant", **asked.message},
+        finish_reason=asked.finish_reason,
+        prompt_tokens=count_tokens(body["messages"]),
+        completion_tokens=max(1, len(json.dumps(asked.message).split())),
     )
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
+from tasks import catalog
 from tasks.providers.sandbox import simulation
 from tasks.providers.sandbox.behaviour import Behaviour, Ending
 from tasks.providers.sandbox.calls import Entry
 from tasks.providers.sandbox.chat import Chat
 
-#: The length of a simulated vector, unless the request says otherwise.
+#: The length of a simulated vector, where neither the request nor the catalogue says another.
 DIMENSIONS = 16
+#: The longest that is made: a request for more is refused.
+MOST_DIMENSIONS = 65_536
 
 
 class Texts(Chat):
@@ -29,6 +32,8 @@ class Texts(Chat):
         except ValueError:
             return None
         said = body.get(self.field) if isinstance(body, dict) else None
+        if said is not None and not _is_length(body.get("dimensions")):
+            return None
         texts = [said] if isinstance(said, str) else said
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
             return None
@@ -69,11 +74,16 @@ class Embeddings(Texts):
         return web.json_response({"object": "list", "data": found, "model": entry.model, "usage": usage})
 
 
+def _is_length(said: Any) -> bool:
+    return said is None or (type(said) is int and 1 <= said <= MOST_DIMENSIONS)
+
+
 def vector(text: str, body: dict[str, Any]) -> list[float]:
     """A unit vector that is always the same for a text, a model, and a side of the search."""
-    wanted = body.get("dimensions") or DIMENSIONS
+    known = catalog.find(body["model"])
+    wanted = body.get("dimensions") or (known and known.dimensions) or DIMENSIONS
     seed = json.dumps([text, body["model"], body.get("input_type")]).encode()
-    stretched = b"".join(hashlib.sha256(seed + bytes([block])).digest() for block in range(wanted // 32 + 1))
+    stretched = b"".join(hashlib.sha256(seed + block.to_bytes(2)).digest() for block in range(wanted // 32 + 1))
     numbers = [byte - 127.5 for byte in stretched[:wanted]]
     length = math.sqrt(sum(number * number for number in numbers))
     return [round(number / length, 6) for number in numbers]

@@ -144,6 +144,11 @@ end
 -- Items of a batch by the queue that answers them: so many more, or fewer. One that has another's answer is in none.
 local function count_queued(batch, queue, n) redis.call("HINCRBY", batch_key(batch), "queued " .. queue, n) end
 
+-- A batch says so when the sandbox, and no model, has answered an item of it.
+local function note_simulated(batch, provider)
+  if provider == "sandbox" then redis.call("HSET", batch_key(batch), "simulated", 1) end
+end
+
 -- Interactive before batch, the older first.
 local function place_of(priority, created_at) return (tonumber(priority) or 0) * 1e13 + (tonumber(created_at) or 0) end
 

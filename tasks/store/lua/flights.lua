@@ -40,7 +40,8 @@ local function answer_of(id)
   for _, name in ipairs({"prompt_tokens", "completion_tokens", "total_tokens"}) do saved[name] = used[name] end
   if by.ended_at then saved.seconds = (by.ended_at - by.started_at) / 1000 end
   return {id = id, owner = a.owner, result = a.result, images = a.images, saved = cjson.encode(saved),
-    line = (by.provider or "") .. " " .. (by.model or "") .. " ", tokens = tonumber(used.total_tokens) or 0}
+    provider = by.provider, line = (by.provider or "") .. " " .. (by.model or "") .. " ",
+    tokens = tonumber(used.total_tokens) or 0}
 end
 
 -- What a job came to that holds for all who asked the same: its answer, or a refusal (which has a `code`).
@@ -61,6 +62,7 @@ local function share(from, id, key, now, ttl_s)
   if j.batch then
     add_up(batch_key(j.batch), "", {[j.cached and "cached" or "coalesced"] = 1})
     count_queued(j.batch, j.queue, -1)
+    note_simulated(j.batch, from.provider)
   end
   finish(id, key, now, "completed", ttl_s)
 end

@@ -12,6 +12,7 @@ local now = now_ms()
 tell_circuit(ARGV[8], call_of(id, ARGV[2]), now)
 if #ARGV > 8 then redis.call("HSET", key, unpack(ARGV, 9)) end
 local last, asked_of = close_attempt(key, now, ARGV[5], ARGV[6], ARGV[7])
+if last and j.batch then note_simulated(j.batch, last.provider) end
 if last and last.usage then
   -- Where a job ends, so once.
   local line = last.provider .. " " .. last.model .. " "
