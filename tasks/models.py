@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from tasks import catalog, serving, settings
+from tasks import catalog, routing, serving
 from tasks.domain.errors import UnknownModel
 from tasks.domain.job import from_ms
 from tasks.domain.known_model import KnownModel, LiveWorker, Offer
@@ -66,7 +66,7 @@ class _Now:
         here = learned.default()
         self.places = [
             _Place(serving=one, standings=here.standings(one.provider), listing=here.listing(one.provider))
-            for one in serving.hosted(settings.get())
+            for one in routing.hosted(fleet.default())
         ]
 
     @cached_property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
-from tasks import serving
+from tasks import routing, serving
+from tasks.domain.errors import Unavailable
 from tasks.launcher import checks
 from tasks.launcher.valkey import LOOPBACK
 from tasks.settings import Settings
+from tasks.store.fleet import Fleet
 
 #: Listening on all addresses is not an address to visit.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
@@ -24,7 +27,7 @@ def flower_url(here: Settings) -> str:
     return f"http://{LOOPBACK}:{here.flower_port}"
 
 
-def lines(here: Settings) -> Iterator[str]:
+def lines(here: Settings, fleet: Fleet) -> Iterator[str]:
     """The greeting, line by line."""
     yield ""
     yield f"  API      {base_url(here)}"
@@ -32,7 +35,7 @@ def lines(here: Settings) -> Iterator[str]:
     yield f"  Flower   {flower_url(here)}"
     yield f"  logs     {here.data / 'logs'}"
     yield ""
-    yield from _who_answers(here)
+    yield from _who_answers(here, fleet)
     yield ""
     yield "  Try it:"
     yield ""
@@ -50,7 +53,7 @@ def curl(here: Settings) -> str:
     )
 
 
-def _who_answers(here: Settings) -> Iterator[str]:
+def _who_answers(here: Settings, fleet: Fleet) -> Iterator[str]:
     if checks.has_engine(here):
         yield f"  gpu      {serving.local_model(here)} on {here.device}, loading: jobs wait for it"
     else:
@@ -59,7 +62,15 @@ def _who_answers(here: Settings) -> Iterator[str]:
     if not hosted:
         yield "  api      nobody: set NVIDIA_API_KEY or OPENROUTER_API_KEY for a hosted provider"
     for one in hosted:
-        if serving.is_simulated(one):
+        if not serving.is_simulated(one):
+            yield f"  {one.queue:<8} {one.provider}, {one.target}"
+        elif _simulates(fleet):
             yield "  api      sandbox, simulated answers: set NVIDIA_API_KEY or OPENROUTER_API_KEY for real ones"
         else:
-            yield f"  {one.queue:<8} {one.provider}, {one.target}"
+            yield "  api      nobody: others on this Redis give real answers, so nothing is simulated; set their keys"
+
+
+def _simulates(fleet: Fleet) -> bool:
+    with contextlib.suppress(Unavailable):
+        return routing.simulates(fleet)
+    return True

@@ -93,7 +93,7 @@ class Launch:
     def _start_and_watch(self) -> None:
         try:
             self._start()
-            for line in greeting.lines(self._here):
+            for line in greeting.lines(self._here, self._fleet()):
                 say(line)
             self._watch()
         except LaunchError as error:
@@ -111,7 +111,7 @@ class Launch:
             self._supervisor.launch(one)
             if one.name == "valkey":
                 self._until(self._store_is_up, one.name)
-        fleet = Fleet(connection.connect(self._here.redis_url), lease_s=self._here.lease_s)
+        fleet = self._fleet()
         if checks.has_engine(self._here):
             self._announcement = Announcement(self._here, fleet)
         elif self._server is not None:
@@ -144,6 +144,9 @@ class Launch:
         self._supervisor.remove_socket()
         if in_order:
             say("stopped")
+
+    def _fleet(self) -> Fleet:
+        return Fleet(connection.connect(self._here.redis_url), lease_s=self._here.lease_s)
 
     def _until(self, condition: Callable[[], bool], name: str) -> None:
         ends_at = time.monotonic() + START_S
