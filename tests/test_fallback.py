@@ -121,7 +121,7 @@ def test_a_job_whose_engine_died_twice_goes_elsewhere() -> None:
 
 def test_what_an_engine_fails_at_twice_alike_is_asked_elsewhere() -> None:
     job_id = submit_with_another_place()
-    for queue in ("api", FURTHER.queue):
+    for queue in (BY.queue, FURTHER.queue):
         job = after(Postponed(error=EngineError("it failed")), job_id)
         assert (job.status, where(job_id)) == (Status.PENDING, queue)
         jobs.default().redis.hset(f"tandem:job:{job_id}", "phase", "queued")

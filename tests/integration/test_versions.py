@@ -18,10 +18,10 @@ from tests.support.service import Service
 
 def accept(service: Service, **fields: str) -> str:
     """A job as no web of this version would write it."""
-    record = {"owner": "o", "kind": "chat", "mode": "api", "model": "default", "metadata": "{}", "queue": "api",
+    record = {"owner": "o", "kind": "chat", "mode": "api", "model": "default", "metadata": "{}", "queue": "api.sandbox",
               "request": "{}", "priority": "0", "target": "", "max_tries": "5", **fields}  # fmt: skip
     job_id = f"job_{secrets.token_hex(16)}"
-    message = publish.encode(Message(job_id=job_id, epoch=0, queue="api", priority=0))
+    message = publish.encode(Message(job_id=job_id, epoch=0, queue="api.sandbox", priority=0))
     new = NewJob(job_id=job_id, owner=record["owner"], idempotency_key=None, fingerprint="f", expires_in_s=600,
                  list_age_s=600, fields=record, message=message)  # fmt: skip
     return Jobs(service.valkey.client, ttl_s=600).accept(new).job_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -16,7 +17,7 @@ from tests.support.polling import until
 def test_a_house_with_an_engine_simulates_nothing_while_it_loads_and_after_it_was_killed(tmp_path: Path) -> None:
     engine = Panel(tmp_path)
     engine.tell("fails")
-    own = {"TANDEM_VLLM": str(engine.executable), "TANDEM_MODEL": str(engine.model)}
+    own: dict[str, Any] = {"TANDEM_VLLM": str(engine.executable), "TANDEM_MODEL": str(engine.model)}
     with Launched(tmp_path / "data", **own) as run:
         run.ready()
         assert "api      nobody" in run.output()

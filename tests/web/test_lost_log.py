@@ -54,7 +54,7 @@ def test_workers_of_a_killed_master_answer_whom_they_have_and_take_no_more(
     orphans = [psutil.Process(pid) for pid in server.workers()]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(post, server, Prefer="wait=30")
-        until(lambda: valkey.client.llen("api"), within_s=10)
+        until(lambda: valkey.client.llen("api.sandbox"), within_s=10)
         server.kill()
         until(lambda: not _is_listened_on(server.port), within_s=10, what="the port being free")
         assert waiting.result(10).status_code == 202
