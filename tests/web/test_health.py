@@ -23,6 +23,7 @@ def test_ready_without_any_worker(client: FlaskClient) -> None:
     assert answer.status_code == 200
     assert answer.get_json() == {
         "status": "ready", "redis": "ok", "workers": [], "providers": {"gpu": [], "api": []},
+        "keys_refused": [],
     }  # fmt: skip
 
 
