@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 
 from tasks import catalog, settings
@@ -151,6 +152,7 @@ def _access(here: Settings, base_url: str, *, api_key: str = "", concurrency: in
         connect_timeout_s=here.connect_timeout_s,
         embedding_batch=here.embedding_batch,
         answer_max_bytes=here.answer_max_bytes,
+        networks=[ip_network(word) for word in settings.words(here.image_networks)],
     )
 
 

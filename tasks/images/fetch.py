@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import certifi
 
 from tasks.domain.errors import TandemError, Unavailable
-from tasks.images.addresses import Address, Network, is_allowed, parsed
+from tasks.domain.network import Address, Network, is_allowed, parsed
 from tasks.images.location import BadURL, Location, parse
 from tasks.images.resolver import Resolver
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
 from tasks.domain.errors import TandemError
-from tasks.images.addresses import parsed
+from tasks.domain.network import parsed
 
 PORTS = {"http": 80, "https": 443}
 LONGEST = 8192

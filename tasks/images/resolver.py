@@ -9,7 +9,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from tasks.images.addresses import Address, parsed
+from tasks.domain.network import Address, parsed
 
 DNS_PORT = 53
 

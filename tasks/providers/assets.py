@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import structlog
 
 from tasks.domain.errors import CallCut
 from tasks.domain.provider_errors import InvalidResponse, ProviderError
 from tasks.domain.request import ChatRequest, Image
-from tasks.providers import answers, refusals
+from tasks.providers import answers, named_place, refusals
 from tasks.providers.base import Call
 from tasks.providers.transport import Answer, Transport
 
@@ -29,12 +28,13 @@ log = structlog.get_logger()
 
 
 class Assets:
-    """The assets at `nvcf_url`. Images whose base64 is not shorter than `inline_below` become one; 0: none does."""
+    """The assets at `nvcf_url`; `own` are URLs on the hosts that the operator named. Images whose base64 is not shorter
+    than `inline_below` become one; 0: none does."""
 
-    def __init__(self, transport: Transport, *, nvcf_url: str, inline_below: int) -> None:
+    def __init__(self, transport: Transport, *, nvcf_url: str, own: Collection[str], inline_below: int) -> None:
         self._transport = transport
         self._url = f"{nvcf_url}/v2/nvcf/assets"
-        self._scheme = urlsplit(nvcf_url).scheme
+        self._base, self._own = nvcf_url, tuple(own)
         self._inline_below = inline_below
 
     @contextmanager
@@ -67,21 +67,29 @@ class Assets:
         asset_id, where = made.get("assetId"), made.get("uploadUrl")
         if not isinstance(asset_id, str) or not ASSET_ID.fullmatch(asset_id) or not isinstance(where, str):
             raise InvalidResponse("nim made an asset without saying where it is to be put")
-        if urlsplit(where).scheme not in ("https", self._scheme):
-            raise InvalidResponse("nim names a place for an asset that is not safe")
         # The URL is signed; our key is none of that host's business.
         signed = {"Content-Type": media_type, "x-amz-meta-nvcf-asset-description": DESCRIPTION}
         try:
-            self._sent("PUT", where, signed, data, model, call)
+            place = named_place.place(where, base=self._base, own=self._own)
+            self._sent("PUT", place.url, signed, data, model, call, anywhere=place.is_its_own)
         except BaseException:
             self._delete(asset_id, headers, call)
             raise
         return asset_id
 
     def _sent(
-        self, method: str, url: str, headers: dict[str, str], body: bytes, model: str, call: Call, has_key: bool = False
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes,
+        model: str,
+        call: Call,
+        *,
+        has_key: bool = False,
+        anywhere: bool = True,
     ) -> Answer:
-        answer = self._transport.send(method, url, headers=headers, body=body, call=call)
+        answer = self._transport.send(method, url, headers=headers, body=body, call=call, anywhere=anywhere)
         if answer.status not in (200, 201, 204):
             raise refusals.refusal(answer, provider="nim", model=model, has_key=has_key)
         return answer

@@ -6,8 +6,10 @@ until just before it goes back, and what was cut goes back closed.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from requests import PreparedRequest, Response
@@ -16,7 +18,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import EmptyPoolError
 from urllib3.response import HTTPResponse
+from urllib3.util.connection import create_connection
 
+from tasks.domain.network import Network, is_allowed, parsed
+from tasks.domain.provider_errors import InvalidResponse
 from tasks.providers.base import Call
 
 #: How often a call that waits for a free connection looks whether it was cut.
@@ -28,10 +33,12 @@ HOSTS = 4
 class Exchange:
     """One request and its answer: the call they belong to, and how far the connection came with them."""
 
-    __slots__ = ("answered", "call", "connected", "fresh", "patience_s", "reused", "sent_at")
+    __slots__ = ("answered", "call", "connected", "fresh", "networks", "patience_s", "reused", "sent_at")
 
-    def __init__(self, call: Call, *, fresh: bool = False) -> None:
+    def __init__(self, call: Call, *, fresh: bool = False, networks: Sequence[Network] | None = None) -> None:
         self.call = call
+        #: Only to a host that is public, or in one of these; None: to any.
+        self.networks = networks
         #: How long the socket may make no progress, once connected.
         self.patience_s = 0.0
         #: Whether only a new connection will do.
@@ -73,6 +80,14 @@ class _Carrier(HTTPConnection):
         call.detach()
         return call.why_cut is None
 
+    def _new_conn(self) -> socket.socket:
+        networks = _here.exchange.networks
+        if networks is None:
+            return super()._new_conn()
+        # To the address that was checked: a name may mean another one the next time that it is asked for.
+        address = checked(self.host, self.port, networks)
+        return create_connection((address, self.port), self.timeout, socket_options=self.socket_options)
+
     def connect(self) -> None:
         super().connect()
         self._served = False
@@ -106,6 +121,16 @@ class _Carrier(HTTPConnection):
         # Before the descriptor is closed: its number may be somebody else's a moment later.
         self.give_back()
         super().close()
+
+
+def checked(host: str, port: int, networks: Sequence[Network]) -> str:
+    """An address of a host that a provider named. One that is not allowed spoils them all: such a name is not to be
+    trusted. Raises InvalidResponse, and OSError where there is none."""
+    found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    addresses = [parsed(one.partition("%")[0]) for one in found]
+    if not all(address is not None and is_allowed(address, networks) for address in addresses):
+        raise InvalidResponse("the provider names a host that is not public (TANDEM_IMAGE_NETWORKS allows others)")
+    return found[0]
 
 
 class CallConnection(_Carrier):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from typing import Unpack
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from tasks.catalog import Model
 from tasks.domain.provider_errors import InvalidResponse, ProviderOverloaded
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion
+from tasks.providers import named_place
 from tasks.providers.assets import Assets
 from tasks.providers.base import Call
 from tasks.providers.openai_compatible import Access, OpenAICompatible
@@ -27,7 +28,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 class NIM(OpenAICompatible):
     """NIM. A call that NVIDIA queues (202 with NVCF-REQID) is polled at `nvcf_url` until its answer is there; a large
-    result (302) is fetched from where it lies, without our key if that is another host."""
+    result (302) is fetched from where it lies, without our key if that is another host, which must be a public one."""
 
     name = "nim"
     has_key = True
@@ -35,7 +36,8 @@ class NIM(OpenAICompatible):
     def __init__(self, *, nvcf_url: str, inline_below: int = INLINE_BELOW, **access: Unpack[Access]) -> None:
         super().__init__(**access)
         self._nvcf_url = nvcf_url.rstrip("/")
-        self._assets = Assets(self._transport, nvcf_url=self._nvcf_url, inline_below=inline_below)
+        own = (self._nvcf_url, self._base_url)
+        self._assets = Assets(self._transport, nvcf_url=self._nvcf_url, own=own, inline_below=inline_below)
         #: The assets that a running call refers to, by its request id.
         self._referred: dict[str, list[str]] = {}
 
@@ -92,13 +94,13 @@ class NIM(OpenAICompatible):
         return answer
 
     def _fetch(self, location: str, call: Call) -> Answer:
-        url = urljoin(self._nvcf_url + "/", location)
+        place = named_place.place(location, base=self._nvcf_url, own=(self._nvcf_url, self._base_url))
         headers = self.headers(call)
-        if not location or urlsplit(url).scheme not in ("https", urlsplit(self._nvcf_url).scheme):
-            raise InvalidResponse("nim points to a result that cannot be fetched safely")
-        if origin(url) not in (origin(self._nvcf_url), origin(self._base_url)):
+        if not place.is_its_own:
             headers.pop("Authorization", None)
-        answer = self._transport.send("GET", url, headers=headers, body=None, call=call)
+        answer = self._transport.send(
+            "GET", place.url, headers=headers, body=None, call=call, anywhere=place.is_its_own
+        )
         if answer.status != 200:
             # What the place says, a storage's 403 or 404, is about the result and says nothing of model or key.
             raise ProviderOverloaded(f"nim has lost the result (HTTP {answer.status})")
@@ -121,9 +123,3 @@ def poll_hold_s(call: Call) -> int:
 def is_nvidias(url: str) -> bool:
     """Whether a URL is on one of NVIDIA's own hosts."""
     return (urlsplit(url).hostname or "").endswith(".nvidia.com")
-
-
-def origin(url: str) -> tuple[str, str]:
-    """Scheme and host with port: what a key may be sent to."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc

@@ -13,6 +13,7 @@ import structlog
 from tasks import catalog
 from tasks.catalog import Model
 from tasks.domain.embedding import EmbeddingRequest
+from tasks.domain.network import Network
 from tasks.domain.provider_errors import ProviderError
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
@@ -44,6 +45,8 @@ class Access(TypedDict, total=False):
     ca_file: str | None
     #: The longest answer, unpacked.
     answer_max_bytes: int
+    #: Where a provider may name places, besides the public internet.
+    networks: Sequence[Network]
 
 
 class OpenAICompatible:
@@ -67,6 +70,7 @@ class OpenAICompatible:
             concurrency=access.get("concurrency", CONCURRENCY),
             connect_timeout_s=access.get("connect_timeout_s", CONNECT_TIMEOUT_S),
             answer_max_bytes=access.get("answer_max_bytes", ANSWER_MAX_BYTES),
+            networks=access.get("networks", ()),
             ca_file=access.get("ca_file"),
         )
 

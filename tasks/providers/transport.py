@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import requests
 import urllib3
 
+from tasks.domain.network import Network
 from tasks.domain.provider_errors import ConnectionLost, ProviderError, ProviderTimeout, Unreachable
 from tasks.providers import bodies
 from tasks.providers.base import Call
@@ -38,7 +39,8 @@ class Answer:
 class Transport:
     """Sends requests that can be cut. Serves `concurrency` threads at once; a further one waits for its turn.
 
-    No answer may be longer than `answer_max_bytes`. `ca_file` replaces certifi's certificate authorities. Proxies,
+    No answer may be longer than `answer_max_bytes`. `networks` are those that a provider may name places in, besides
+    the public internet. `ca_file` replaces certifi's certificate authorities. Proxies,
     netrc and cookies are not looked at.
     """
 
@@ -48,8 +50,10 @@ class Transport:
         concurrency: int,
         connect_timeout_s: float,
         answer_max_bytes: int = ANSWER_MAX_BYTES,
+        networks: Sequence[Network] = (),
         ca_file: str | None = None,
     ) -> None:
+        self._networks = tuple(networks)
         self._answer_max_bytes = answer_max_bytes
         self._connect_timeout_s = connect_timeout_s
         self._verify: bool | str = ca_file or True
@@ -57,21 +61,32 @@ class Transport:
         # looking for them costs more than the rest of the call.
         self._adapter = CallAdapter(concurrency=concurrency)
 
-    def send(self, method: str, url: str, *, headers: dict[str, str], body: bytes | None, call: Call) -> Answer:
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: bytes | None,
+        call: Call,
+        anywhere: bool = True,
+    ) -> Answer:
         """Send one request and read the whole answer; redirects are not followed.
 
-        Raises ConnectionLost, ProviderTimeout, InvalidResponse for an answer that is too long, or CallCut when `call`
-        was ended by us.
+        `anywhere` False: not to a host whose addresses are not public, nor in `networks`. Raises ConnectionLost,
+        ProviderTimeout, InvalidResponse for such a host or an answer that is too long, or CallCut when `call` was ended
+        by us.
         """
         request = prepare(method, url, headers, body)
-        exchange = Exchange(call)
+        networks = None if anywhere else self._networks
+        exchange = Exchange(call, networks=networks)
         try:
             return self._exchange(request, exchange)
         except BROKEN as error:
             call.raise_if_cut()
             if not is_stale(exchange):
                 raise renamed(error, exchange) from error
-        exchange = Exchange(call, fresh=True)
+        exchange = Exchange(call, fresh=True, networks=networks)
         try:
             return self._exchange(request, exchange)
         except BROKEN as error:

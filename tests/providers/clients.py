@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from ipaddress import ip_network
 
 from tasks.domain.request import ChatRequest, Message
 from tasks.domain.result import ChatResult, Completion
@@ -16,6 +17,8 @@ from tasks.providers.vllm import VLLM
 
 #: Where each dialect lives in the sandbox.
 BASES = {"sandbox": "/v1", "vllm": "/vllm/v1", "nim": "/nim/v1", "openrouter": "/openrouter/api/v1"}
+#: Where the sandbox's results lie, and everything else in tests.
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 HELLO = ChatRequest(messages=(Message(role="user", content="hello there"),))
 _numbers = itertools.count()
 
@@ -29,7 +32,13 @@ def vllm(url: str, base: str = BASES["vllm"], concurrency: int = 16) -> Provider
 
 
 def nim(url: str, base: str = BASES["nim"], concurrency: int = 16) -> Provider:
-    return NIM(base_url=url + base, api_key="nvapi-test", nvcf_url=f"{url}/nim", concurrency=concurrency)
+    return NIM(
+        base_url=url + base,
+        api_key="nvapi-test",
+        nvcf_url=f"{url}/nim",
+        concurrency=concurrency,
+        networks=LOOPBACK,
+    )
 
 
 def openrouter(url: str, base: str = BASES["openrouter"], concurrency: int = 16) -> Provider:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import pytest
 
 from tasks import catalog
+from tasks.domain.network import Network
 from tasks.domain.provider_errors import (
     AuthenticationFailed,
     BadRequest,
@@ -15,9 +19,10 @@ from tasks.domain.provider_errors import (
     ProviderTimeout,
     RateLimited,
 )
+from tasks.domain.request import ChatRequest, Image, Message
 from tasks.providers.nim import NIM, POLL_PAUSE_S
 from tasks.providers.sandbox.thread import SandboxThread
-from tests.providers.clients import HELLO, a_call, chat, nim
+from tests.providers.clients import HELLO, LOOPBACK, a_call, chat, nim
 from tests.providers.wire import GOOD, Line, Wire
 
 
@@ -56,8 +61,9 @@ def test_a_models_own_url_is_taken(sandbox: SandboxThread) -> None:
         assert client.endpoint(own) == f"{sandbox.url}/elsewhere"
 
 
-def client_of(wire: Wire) -> NIM:
-    return NIM(api_key="nvapi-test", base_url=wire.url, nvcf_url=wire.url.removesuffix("/v1"))
+def client_of(wire: Wire, networks: Sequence[Network] = ()) -> NIM:
+    nvcf_url = wire.url.removesuffix("/v1")
+    return NIM(api_key="nvapi-test", base_url=wire.url, nvcf_url=nvcf_url, networks=networks)
 
 
 def answering(wire: Wire, first: bytes, seen: list[bytes], then: bytes = GOOD) -> None:
@@ -78,13 +84,55 @@ def test_an_id_that_is_none_is_not_asked_for(wire: Wire, ident: str) -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("location", ["", "Location: file:///etc/passwd\r\n", "Location: ftp://127.0.0.1/\r\n"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        "Location: file:///etc/passwd\r\n",
+        "Location: ftp://127.0.0.1/\r\n",
+        "Location: http://[1/\r\n",
+        "Location: http://127.0.0.1:99999/\r\n",
+        "Location: http://user:word@127.0.0.1/\r\n",
+        "Location: http://a\\b/\r\n",
+    ],
+)
 def test_a_redirect_to_nowhere_safe_is_not_followed(wire: Wire, location: str) -> None:
     seen: list[bytes] = []
     answering(wire, f"HTTP/1.1 302 Found\r\n{location}Content-Length: 0\r\n\r\n".encode(), seen)
     with pytest.raises(InvalidResponse):
         chat(client_of(wire), "any")
     assert len(seen) == 1
+
+
+INSIDE = ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]", "2130706433", "127.1"]
+
+
+@pytest.mark.parametrize("host", INSIDE)
+def test_a_redirect_into_the_house_is_not_followed(wire: Wire, host: str) -> None:
+    """Whoever answers in the provider's place could have anything there asked for, and read it as an answer."""
+    with Wire() as inside:
+        inside.handler = lambda line: line.send(GOOD)
+        place = f"http://{host}:{inside.port}/x"
+        answering(wire, f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode(), [])
+        with pytest.raises(InvalidResponse):
+            chat(client_of(wire), "any")
+        assert inside.accepted == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_an_image_is_not_put_into_the_house(wire: Wire, host: str) -> None:
+    """The asset that was made for it is deleted again."""
+    seen: list[bytes] = []
+    with Wire() as inside:
+        place = f"http://{host}:{inside.port}/put"
+        made = json.dumps({"assetId": "00000000-0000-0000-0000-000000000000", "uploadUrl": place}).encode()
+        answering(wire, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(made) + made, seen)
+        client = NIM(api_key="nvapi-test", base_url=wire.url, nvcf_url=wire.url.removesuffix("/v1"), inline_below=1)
+        shown = Image(url="data:image/png;base64,AAAA")
+        with pytest.raises(InvalidResponse):
+            client.complete("m", ChatRequest(messages=(Message(role="user", content=(shown,)),)), a_call())
+        assert inside.accepted == 0
+    assert [request.split(b" ")[0] for request in seen] == [b"POST", b"DELETE"]
 
 
 def test_a_redirect_on_the_same_host_keeps_the_key(wire: Wire) -> None:
@@ -103,7 +151,7 @@ def test_a_redirect_to_another_port_of_the_same_host_does_not_get_the_key(wire: 
         answering(other, GOOD, fetched)
         place = f"http://127.0.0.1:{other.port}/results/1"
         answering(wire, f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode(), asked)
-        assert chat(client_of(wire), "any").result.content == "fine"
+        assert chat(client_of(wire, LOOPBACK), "any").result.content == "fine"
     assert b"Authorization: Bearer nvapi-test" in asked[0]
     assert fetched[0].startswith(b"GET /results/1 ")
     assert b"authorization" not in fetched[0].lower()

@@ -7,10 +7,14 @@ import time
 from email.utils import formatdate
 
 import pytest
+from structlog.testing import capture_logs
 
 from tasks.domain import provider_errors as errors
 from tasks.providers.refusals import LOOKED_AT, MESSAGE_MAX, masked, message, refusal, retry_after_s
+from tasks.providers.sandbox_client import SandboxClient
 from tasks.providers.transport import Answer
+from tests.providers.clients import chat
+from tests.providers.wire import Line, Wire
 
 
 def refused(status: int, body: object = None, **headers: str) -> errors.ProviderError:
@@ -176,3 +180,35 @@ def test_which_refusals_concern_the_key_and_not_what_was_asked(status: int, body
     keyless = refusal(answer, provider="vllm", model="m")
     assert isinstance(keyless, errors.PermanentError)
     assert not keyless.of_key, "no key was shown"
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"error": {"message": "hello there is not for you", "code": "invalid_api_key"}}, "invalid_api_key"),
+        ({"error": {"message": "hello there", "code": None, "type": "insufficient_quota"}}, "insufficient_quota"),
+        ({"error": {"message": "hello there", "code": 401}}, "401"),
+        ({"error": {"message": "no", "code": "hello there"}}, ""),
+        ({"error": {"message": "no", "code": "org-1a2b3c4d"}}, ""),
+        ({"detail": "hello there"}, ""),
+        ("hello there", ""),
+        (["hello there"], ""),
+    ],
+)
+def test_what_is_logged_of_a_refused_account_is_a_word_and_nothing_of_what_was_asked(
+    wire: Wire, body: object, word: str
+) -> None:
+    said = json.dumps(body).encode()
+    refused = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said)
+
+    def serve(line: Line) -> None:
+        line.request()
+        line.send(refused)
+
+    wire.handler = serve
+    with capture_logs() as logged, pytest.raises(errors.ProviderError):
+        chat(SandboxClient(base_url=wire.url), "any")
+    [event] = [one for one in logged if one["event"] == "provider.refused"]
+    assert (event["status"], event["code"]) == (401, word)
+    assert "hello" not in str(logged)
+    assert "org-" not in str(logged)

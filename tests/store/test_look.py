@@ -1,4 +1,4 @@
-"""Many threads that need the same look at Redis ask once, and a Redis that is frozen holds none of them up for another."""
+"""Many threads that need the same look at Redis ask once; while Redis is frozen none of them waits for another's."""
 
 from __future__ import annotations
 

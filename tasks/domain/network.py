@@ -1,4 +1,4 @@
-"""Which addresses a fetch may connect to: those of the public internet, and what the operator allows besides."""
+"""Which addresses may be connected to that others name: those of the public internet, and what the operator allows."""
 
 from __future__ import annotations
 
