@@ -42,7 +42,7 @@ class House:
         self.steps = Steps(valkey.client, ttl_s=60)
         self.due = Due(valkey.client, lease_s=LEASE_S, ttl_s=60)
 
-    def accept(self, total: int, *, expires_in_s: float = 60, last: bool = False) -> None:
+    def accept(self, total: int, *, expires_in_s: float = 60, last: bool = False, key: str | None = None) -> None:
         options: dict[str, object] = {
             "defaults": {},
             "on_invalid": "skip",
@@ -52,7 +52,7 @@ class House:
         }
         fields = {"owner": OWNER, "total": str(total), "lines": str(total), "chunks": "1", "metadata": "{}",
                   "options": json.dumps(options)}  # fmt: skip
-        new = NewBatch(id=BATCH, owner=OWNER, idempotency_key=None, fingerprint="f", expires_in_s=expires_in_s,
+        new = NewBatch(id=BATCH, owner=OWNER, idempotency_key=key, fingerprint="f", expires_in_s=expires_in_s,
                        message="first", fields=fields)  # fmt: skip
         self.batches.keep_lines(BATCH, 0, [b"1 {}"])
         assert self.batches.accept(new) == (BATCH, False)
@@ -330,6 +330,18 @@ def test_lines_wait_for_as_long_as_their_batch(house: House) -> None:
     assert house.redis.ttl(keys.chunk(BATCH, 0)) > 0, "of an upload that is broken off nothing is left"
     house.accept(1)
     assert house.redis.ttl(keys.chunk(BATCH, 0)) == -1
+
+
+def test_the_idempotency_key_of_a_batch_lapses(house: House) -> None:
+    house.accept(1, key="k")
+    assert 0 < house.redis.ttl(keys.idempotency("batch", OWNER, "k")) <= 24 * 3600
+
+
+def test_room_is_kept_for_lines_until_they_are_read(house: House) -> None:
+    house.accept(1)
+    assert house.redis.get(keys.UNREAD) == "1"
+    house.expand(1)
+    assert house.redis.get(keys.UNREAD) == "0"
 
 
 def test_an_item_that_is_erased_is_not_waited_for(house: House) -> None:
