@@ -1,4 +1,4 @@
-"""Every Celery setting. Imports nothing of ours: task modules are named as strings.
+"""Every Celery setting. Imports nothing of ours but the form of REDIS_URL: task modules are named as strings.
 
 The reasons behind the unusual ones are in docs/decisions/0001 and 0002.
 """
@@ -6,8 +6,15 @@ The reasons behind the unusual ones are in docs/decisions/0001 and 0002.
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import suppress
 
 from dotenv import load_dotenv
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tasks.domain import redis_address
+from tasks.domain.redis_address import HEALTH_S, Tls
 
 load_dotenv(os.environ.get("TANDEM_ENV_FILE", ".env"))
 
@@ -16,9 +23,16 @@ load_dotenv(os.environ.get("TANDEM_ENV_FILE", ".env"))
 for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
     os.environ.pop(name, None)
 
-broker_url = os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+address = redis_address.parse("redis://127.0.0.1:6379/0")
+with suppress(ValueError):  # one that cannot be read is refused in tasks/preflight.py, in a sentence
+    address = redis_address.parse(os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0")
+broker_url = address.celery_url()
 # Of Celery's own kind, but one that a Redis that is away does not wedge.
-result_backend = f"tasks.backend:Backend+{broker_url}"
+_kind = "SentinelBackend" if address.kind == "sentinel" else "Backend"
+result_backend = f"tasks.backend:{_kind}+{address.backend_url()}"
+if address.kind == "tls":
+    files = {name: os.environ.get(f"TANDEM_REDIS_{name.upper()}", "") for name in ("ca", "cert", "key")}
+    broker_use_ssl = redis_backend_use_ssl = Tls(**files).options()
 
 imports = ("tasks.preflight", "tasks.gpu", "tasks.api", "tasks.batch", "tasks.worker")
 task_default_queue = "api"
@@ -51,7 +65,19 @@ broker_transport_options = {
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
+    "socket_keepalive_options": {socket.TCP_USER_TIMEOUT: 10_000},
+    # A consumer on a half-open connection is deaf for twice that and a second.
+    "health_check_interval": HEALTH_S,
 }
+redis_socket_timeout = 5.0
+redis_socket_connect_timeout = 3.0
+redis_socket_keepalive = address.kind != "unix"
+redis_backend_health_check_interval = HEALTH_S
+if address.kind == "sentinel":
+    # Without redis-py's own ten tries: one that is away would hold up each new connection by seconds.
+    timeouts = {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 0)}
+    broker_transport_options |= {"master_name": address.service, "sentinel_kwargs": timeouts}
+    result_backend_transport_options = {"master_name": address.service, "sentinel_kwargs": timeouts}
 
 # Flower watches by events, and turns them on in all workers every few seconds (its --enable-events). Where nobody
 # listens they would cost a third of the loop's work. Remote control stays on, for that, and because threads workers

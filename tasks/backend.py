@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from celery.backends.redis import RedisBackend
+from celery.backends.redis import SentinelBackend as PlainSentinelBackend
 
 log = structlog.get_logger()
 
@@ -24,8 +25,8 @@ log = structlog.get_logger()
 PATIENCE_S, PAUSE_S = 15.0, 0.5
 
 
-class Backend(RedisBackend):
-    """Redis' backend with that."""
+class Quiet:
+    """What is made otherwise."""
 
     def add_pending_result(self, result: Any, weak: bool = False, start_drainer: bool = True) -> Any:
         """Nobody waits for a result here."""
@@ -41,10 +42,18 @@ class Backend(RedisBackend):
         ends_at = time.monotonic() + PATIENCE_S
         while True:
             try:
-                super().on_chord_part_return(request, state, result, propagate, **kwargs)
+                super().on_chord_part_return(request, state, result, propagate, **kwargs)  # type: ignore[misc]
                 return
             except Exception as error:
                 if time.monotonic() > ends_at:
                     log.warning("chord.part_not_noted", batch_id=request.group, error=type(error).__name__)
                     return
             threading.Event().wait(PAUSE_S)
+
+
+class Backend(Quiet, RedisBackend):
+    """Redis' backend with that."""
+
+
+class SentinelBackend(Quiet, PlainSentinelBackend):
+    """The same where sentinels say which server it is."""

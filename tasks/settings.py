@@ -21,12 +21,13 @@ from pydantic import (
 )  # fmt: skip
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.domain.address import http_url, redis_url
+from tasks.domain.address import http_url, readable, redis_url
 from tasks.domain.errors import TandemError
 from tasks.domain.job import LONGEST_EXPIRES_IN_S
 from tasks.domain.keyring import Keyring
 from tasks.domain.local_access import LocalAccess, host_name
 from tasks.domain.quota import of_models
+from tasks.domain.redis_address import Tls
 
 #: Docker and Kubernetes mount secrets here, one file per variable.
 SECRETS = Path("/run/secrets")
@@ -35,6 +36,7 @@ LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], B
 #: When the sandbox answers: where nobody real is configured, in place of hosted providers, or never.
 SandboxMode = Annotated[Literal["auto", "1", "0"], BeforeValidator(str.lower)]
 LogFormat = Annotated[Literal["console", "json"], BeforeValidator(str.lower)]
+ReadableFile = Annotated[Path, AfterValidator(readable)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 
@@ -58,6 +60,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=True, env_ignore_empty=True, allow_inf_nan=False)
 
     redis_url: RedisUrl = _env("REDIS_URL", "redis://127.0.0.1:6379/0")
+    redis_ca: ReadableFile | None = _env("TANDEM_REDIS_CA", None)
+    redis_cert: ReadableFile | None = _env("TANDEM_REDIS_CERT", None)
+    redis_key: ReadableFile | None = _env("TANDEM_REDIS_KEY", None)
     log_level: LogLevel = _env("LOG_LEVEL", "INFO")
     log_format: LogFormat = _env("LOG_FORMAT", "console")
 
@@ -193,6 +198,13 @@ class Settings(BaseSettings):
         for word in words(value):
             reader(word)
         return value
+
+    @property
+    def redis_tls(self) -> Tls:
+        """How a Redis is spoken to over TLS."""
+        files = (self.redis_ca, self.redis_cert, self.redis_key)
+        ca, cert, key = (str(one) if one else "" for one in files)
+        return Tls(ca=ca, cert=cert, key=key)
 
     @property
     def heartbeat_s(self) -> float:

@@ -28,7 +28,7 @@ COMMANDS = {"web": WEB, "api": [*WORKER, "-Q", "api"], "gpu": [*WORKER, "-Q", "g
 
 #: More of them in tests/test_settings.py: here are those that would break Celery or gunicorn first, each elsewhere.
 WRONG = [
-    ("REDIS_URL", "unix:///run/valkey.sock", "unix:// is not supported"),
+    ("REDIS_URL", "unix://run/valkey.sock", "unix://[user:password@]/path"),
     ("REDIS_URL", f"redis://127.0.0.1:{SECRET}", "redis://"),
     ("LOG_LEVEL", "loud", "'WARNING'"),
     ("TANDEM_API_KEYS", SECRET, "entry 1 is not owner:key"),

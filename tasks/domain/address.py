@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-REDIS_FORM = "it must look like redis://[user:password@]host[:port][/number], with %-escapes in the password"
+from tasks.domain import redis_address
+
 HTTP_FORM = "it must look like http://host[:port]/path, or https"
 
 
 def redis_url(text: str) -> str:
-    """`text`, if all clients understand it alike: redis-py, Celery's transport and Flower. Raises ValueError."""
-    parts = _parts(text, REDIS_FORM)
-    if parts.scheme == "rediss":
-        raise ValueError("rediss:// (TLS) is not supported: use redis:// over a private network or a tunnel")
-    if parts.scheme == "unix":
-        raise ValueError("unix:// is not supported: use redis:// and a port")
-    # An option would reach one of the clients and break another.
-    if parts.scheme != "redis" or parts.query or parts.fragment or not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError(REDIS_FORM)
+    """`text`, if it says where Redis is. Raises ValueError."""
+    redis_address.parse(text)
     return text
+
+
+def readable(path: Path) -> Path:
+    """`path`, if it is a file that can be read. Raises ValueError."""
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError("there is no such file, or it cannot be read")
+    return path
 
 
 def http_url(text: str) -> str:
@@ -36,6 +39,6 @@ def _parts(text: str, form: str) -> SplitResult:
     except ValueError:
         # Python's own words would repeat what is between the slashes.
         raise ValueError(form) from None
-    if re.search(r"\s", text) or not (reachable or parts.scheme == "unix"):
+    if re.search(r"\s", text) or not reachable:
         raise ValueError(form)
     return parts

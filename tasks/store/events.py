@@ -10,13 +10,17 @@ from functools import cache
 
 import structlog
 from redis import Redis
+from redis.exceptions import ConnectionError
 
+from tasks.domain.redis_address import HEALTH_S
 from tasks.store import connection, keys
 
 log = structlog.get_logger()
 
 #: How long a listener waits before it subscribes again after Redis went away.
 RECONNECT_S = 0.5
+#: A listener that hears nothing asks whether Redis is there; after so long without an answer its connection is dead.
+DEAF_S = 2 * HEALTH_S
 #: How often a listener looks whether it shall stop.
 LOOK_S = 1.0
 
@@ -52,12 +56,22 @@ class Listener:
                 self._stopped.wait(RECONNECT_S)
 
     def _listen(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
+        with self._redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
             pubsub.subscribe(self._channel)
             if self._missed is not None:
                 self._missed()
+            alive_at = asked_at = time.monotonic()
             while not self._stopped.is_set():
-                if message := pubsub.get_message(timeout=LOOK_S):
+                message = pubsub.get_message(timeout=LOOK_S)
+                now = time.monotonic()
+                if message is not None:
+                    alive_at = now
+                elif now - alive_at > DEAF_S:
+                    raise ConnectionError("nothing was heard, and no answer")
+                elif now - max(alive_at, asked_at) > HEALTH_S:
+                    pubsub.ping()
+                    asked_at = now
+                if message is not None and message["type"] == "message":
                     self._heard(message["data"])
 
 

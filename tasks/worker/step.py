@@ -49,7 +49,7 @@ class Duties(bootsteps.StartStopStep):
         self.gate = Gate(worker, [one.queue for one in servings])
         if self.has_engine:
             self.gate.shut()
-        worker.app.conf.broker_transport = unacknowledged.NAME
+        unacknowledged.install()
 
     def start(self, worker: Any) -> None:
         """Begin: say hello, look after leases, sweep; with an engine, start it."""

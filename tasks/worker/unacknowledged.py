@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+import kombu.transport
 from kombu.transport import redis, virtual
 
 from tasks import process
@@ -24,8 +25,8 @@ class QoS(virtual.QoS):
     restore_at_shutdown = False
 
 
-class Channel(redis.Channel):
-    """Redis' channel with that."""
+class Unacknowledged(redis.Channel):
+    """What is made otherwise in a channel."""
 
     QoS = QoS  # type: ignore[assignment]
 
@@ -43,10 +44,32 @@ class Channel(redis.Channel):
         self.client.connection.send_command("BRPOP", *keys, timeout)
 
 
+class Channel(Unacknowledged):
+    """Redis' channel with that."""
+
+
+class SentinelChannel(Unacknowledged, redis.SentinelChannel):
+    """The same where sentinels say which server it is."""
+
+
 class Transport(redis.Transport):
     """Redis' transport with that. For consuming; who publishes has nothing to acknowledge."""
 
     Channel = Channel
 
 
-NAME = f"{__name__}:{Transport.__name__}"
+class SentinelTransport(redis.SentinelTransport):
+    """The same where sentinels say which server it is."""
+
+    Channel = SentinelChannel
+
+
+def install() -> None:
+    """Let this process' connections to Redis be of these kinds.
+
+    By kombu's table of names: what is set for an app is forgotten when kombu goes on to the next of several sentinels,
+    and where the URL is a socket's.
+    """
+    for name, kind in (("redis", Transport), ("rediss", Transport), ("sentinel", SentinelTransport)):
+        kombu.transport.TRANSPORT_ALIASES[name] = f"{__name__}:{kind.__name__}"
+        kombu.transport._transport_cache.pop(name, None)  # type: ignore[attr-defined]

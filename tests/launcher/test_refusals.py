@@ -60,7 +60,7 @@ def test_a_redis_without_that_database(valkey_server: Valkey) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("TANDEM_PORT", SECRET), ("REDIS_URL", "unix:///run/v.sock"), ("TANDEM_API_KEYS", SECRET)],
+        *[("TANDEM_PORT", SECRET), ("REDIS_URL", "unix://run/v.sock"), ("TANDEM_API_KEYS", SECRET)],
         ("WEB_CONCURRENCY", SECRET),
     ],
 )

@@ -33,7 +33,9 @@ class Valkey:
         self.client = Redis.from_url(self.url, decode_responses=True, socket_timeout=5)
 
     def start(self) -> Valkey:
-        """Start, and return when it answers."""
+        """Start unless it runs, and return when it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return self
         self.data.mkdir(parents=True, exist_ok=True)
         own = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.data), "--daemonize", "no"]
         with (self.data / "valkey.log").open("ab") as log:
