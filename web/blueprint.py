@@ -37,7 +37,7 @@ PREFER = {
     "in": "header",
     "name": "Prefer",
     "schema": {"type": "string"},
-    "description": "`wait=20`: hold the answer until the job has ended, 20 seconds at most (60 is the most)",
+    "description": "`wait=20`: hold the answer until the job has ended, 20 seconds at most (55 is the most)",
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -52,6 +53,7 @@ def attach(app: Flask) -> None:
     """Let `app` answer the project's errors. HTTP exceptions come through web.api.ProblemApi."""
     app.register_error_handler(RequestError, refused)
     app.register_error_handler(Unavailable, unavailable)
+    app.register_error_handler(ParseException, unreadable)
 
 
 def problem(
@@ -102,6 +104,11 @@ def unavailable(error: Unavailable) -> Response:
     """503 with whole seconds to wait."""
     wait = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     return problem(503, error.message, word="unavailable", headers=wait)
+
+
+def unreadable(_error: ParseException) -> Response:
+    """400 for a body whose chunks are not what they should be: gunicorn finds that out while it is being read."""
+    return problem(400, "the body is not chunked as it should be")
 
 
 def from_http(error: HTTPException) -> Response:

@@ -12,8 +12,8 @@ from tasks import dispatch
 from tasks.domain.errors import JobNotFound, Unavailable
 from tasks.domain.job import Job
 
-#: No proxy on the way is expected to hold an idle answer for longer.
-LONGEST_S = 60
+#: Load balancers give up after 60 s without an answer.
+LONGEST_S = 55
 #: Waiting is a courtesy: beyond this many waiters in one process the answer comes at once, and threads stay free.
 SEATS = 48
 #: How soon a waiter notices that its process is to stop.

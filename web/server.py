@@ -34,7 +34,8 @@ threads = 64
 #: Longer than any well-behaved request; a wedged worker is replaced after it.
 timeout = 120
 graceful_timeout = 5
-keepalive = 5
+#: Longer than load balancers keep their ends (AWS: 60 s): one that is closed here first would cost them a request.
+keepalive = 75
 control_socket_disable = True
 #: web/request_log.py writes one line per request, without query strings. Gunicorn's own would have them.
 accesslog = None
