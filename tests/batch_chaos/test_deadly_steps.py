@@ -25,7 +25,7 @@ def test_a_batch_whose_reading_kills_its_process_fails(tmp_path: Path) -> None:
     with Service(tmp_path, workers=1) as service, Killer(service, "LRANGE tandem:batch:", ":chunk:") as killer:
         batch_id = batch.submit(service, items(3000))
         found = batch.ended(service, batch_id, within_s=60)
-        print(f"killed {len(killer.killed)} processes, of them {len(service.workers[0].exits)} workers")
+        print(f"killed {len(killer.killed)} processes; the worker ended with {service.workers[0].exits}")
         assert (found["status"], found["error"]["code"]) == ("failed", "quarantined")
         assert found["counts"]["cancelled"] == 3000
         assert (len(service.workers[0].exits), len(killer.killed)) == (1, 3)
@@ -49,7 +49,7 @@ def test_a_further_round_that_kills_its_process_fails_and_keeps_the_answers(tmp_
         with Killer(service, "EVALSHA", reading) as killer:
             assert batch.act(service, batch_id, "retry").status_code == 202
             found = batch.ended(service, batch_id, within_s=60)
-        print(f"killed {len(killer.killed)} processes, of them {len(service.workers[0].exits)} workers")
+        print(f"killed {len(killer.killed)} processes; the worker ended with {service.workers[0].exits}")
         assert (found["status"], found["error"]["code"]) == ("failed", "quarantined")
         assert (found["counts"]["completed"], len(service.workers[0].exits)) == (1000, 1)
         assert len(batch.read(service, batch_id, "results")) == 1000
@@ -64,7 +64,7 @@ def test_a_job_over_the_results_whose_making_kills_its_process_is_given_up(tmp_p
         name = f"tandem:job:job_{batch_id.removeprefix('batch_')}-5"
         with Killer(service, f"HMGET {name} custom_id") as killer:
             found = batch.ended(service, batch_id, within_s=90)
-            print(f"killed {len(killer.killed)} processes, of them {len(service.workers[0].exits)} workers")
+            print(f"killed {len(killer.killed)} processes; the worker ended with {service.workers[0].exits}")
             assert (found["status"], found["counts"]["completed"]) == ("completed", 1500)
             assert found["on_complete"]["error"]["code"] == "quarantined"
             assert (len(service.workers[0].exits), len(killer.killed)) == (1, 3)
