@@ -17,7 +17,7 @@ from tasks.worker.engine import EngineKeeper
 from tasks.worker.gate import Gate
 from tasks.worker.governor import Governor
 from tasks.worker.wake import Wake
-from tasks.worker.watchdog import Watchdog
+from tasks.worker.watchdog import SILENT_LEASES, SILENT_S, Watchdog, end_when_silent
 
 log = structlog.get_logger()
 
@@ -68,6 +68,7 @@ class Duties(bootsteps.StartStopStep):
         self.process.on_wait = governor.wait
         governor.start()
         self.watchdog.start()
+        end_when_silent(max(SILENT_S, SILENT_LEASES * settings.get().lease_s))
         credentials.begin(self.process.servings)
         log.info("worker.started", worker=self.process.name, queues=self.gate.queues)
 

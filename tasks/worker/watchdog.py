@@ -1,7 +1,8 @@
-"""Ends a worker that should consume and does not: its supervisor starts a fresh one."""
+"""Ends a worker that should consume and does not, or has fallen silent: its supervisor starts a fresh one."""
 
 from __future__ import annotations
 
+import faulthandler
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,26 @@ from tasks.worker.gate import Gate
 log = structlog.get_logger()
 
 LOOKS_PER_STALL = 12
+#: How long a process may be silent at the least before it is ended; its leases have lapsed by then.
+SILENT_S, SILENT_LEASES = 60.0, 4
+#: How often it shows that it is not.
+SHOW_S = 1.0
+STDERR = 2
+
+
+def end_when_silent(after_s: float) -> None:
+    """From now on end this process, with status 1, when no thread of its has run for so long.
+
+    C code that holds the GIL stops every thread, and with them heartbeat and watchdogs; the clock of faulthandler needs
+    no GIL. Where the threads stood goes to stderr.
+    """
+
+    def show() -> None:
+        while True:
+            faulthandler.dump_traceback_later(after_s, exit=True, file=STDERR)
+            time.sleep(min(SHOW_S, after_s / 4))
+
+    threading.Thread(target=show, name="silence", daemon=True).start()
 
 
 class Watchdog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.support import batch
 from tests.support.killer import Killer
 from tests.support.polling import until
 from tests.support.service import Service
+from tests.support.verdict import judge, wait_for_all
 
 pytestmark = [pytest.mark.batch_chaos, pytest.mark.timeout(180)]
 
@@ -68,3 +70,19 @@ def test_a_job_over_the_results_whose_making_kills_its_process_is_given_up(tmp_p
             assert (found["status"], found["counts"]["completed"]) == ("completed", 1500)
             assert found["on_complete"]["error"]["code"] == "quarantined"
             assert (len(service.workers[0].exits), len(killer.killed)) == (1, 3)
+
+
+def test_a_step_that_silences_its_worker_silences_no_other(tmp_path: Path) -> None:
+    """The worker that takes it over runs it in a child process: it goes on working itself."""
+    with Service(tmp_path, workers=2) as service:
+        lines = items(5, model="sandbox/slow-2000ms")
+        batch_id = batch.submit(service, lines, on_complete={"prompt": "{{#results}}{{custom_id}}{{/results}}"})
+        name = f"tandem:job:job_{batch_id.removeprefix('batch_')}-5"
+        with Killer(service, f"HMGET {name} custom_id", by=signal.SIGSTOP) as killer:
+            until(lambda: len(killer.killed) == 2, within_s=60, what="a second process that fell silent")
+            silent = {worker.process.pid for worker in service.workers} & set(killer.killed)
+            print(f"stopped {killer.killed}, of them workers: {silent}")
+            assert len(silent) == 1
+            ids = [service.submit(f"job {n}") for n in range(4)]
+            wait_for_all(service, ids, within_s=60)
+            assert judge(service, ids).by_status == {"completed": 4}

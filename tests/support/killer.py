@@ -1,4 +1,7 @@
-"""Kills whichever process of a service sends Redis a certain command: a step that its process does not survive."""
+"""Kills whichever process of a service sends Redis a certain command: a step that its process does not survive.
+
+Or stops it: then it is as silent as one whose GIL is held.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from tests.support.service import Service
 class Killer:
     """`with Killer(service, "word", "word"):` for as long as the block runs; the command has all of these words."""
 
-    def __init__(self, service: Service, *words: str) -> None:
+    def __init__(self, service: Service, *words: str, by: signal.Signals = signal.SIGKILL) -> None:
+        self._by = by
         self._service = service
         self._words = words
         self._redis = Redis.from_url(service.valkey.url, decode_responses=True)
@@ -52,7 +56,7 @@ class Killer:
             for process in self._family(worker.process.pid):
                 if process.pid not in self.killed and self._has(process, port):
                     self.killed.append(process.pid)
-                    os.kill(process.pid, signal.SIGKILL)
+                    os.kill(process.pid, self._by)
         self._service.valkey.signal(signal.SIGCONT)
 
     @staticmethod
