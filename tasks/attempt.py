@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from tasks import catalog, serving, settings, vision
+from tasks import catalog, quotas, serving, settings, vision
 from tasks.domain.embedding import EmbeddingRequest
 from tasks.domain.errors import CallCut, Unavailable
 from tasks.domain.job import Kind
@@ -102,6 +102,9 @@ def run(claim: Claim, by: Serving, call: Call) -> Outcome:
     try:
         if claim.scopes:
             call.book_further = partial(_book_further, claim)
+            call.book_sending = partial(_book_sending, claim, call)
+            call.counted_at = claim.asked_at
+            call.late_after_s = quotas.arrival_s(settings.get()) / 2
         provider = serving.provider(by.provider, by.base_url, by.api_key)
         request = Kind(claim.kind).read(claim.request)
         if isinstance(request, EmbeddingRequest):
@@ -125,6 +128,14 @@ def _book_further(claim: Claim, number: int) -> float:
         return jobs.default().book_further(claim, number)
     except Unavailable:
         return PAUSE_S
+
+
+def _book_sending(claim: Claim, call: Call) -> bool:
+    try:
+        return jobs.default().book_sending(claim, counted_s=call.counted_at - claim.asked_at)
+    except Unavailable:
+        # It had room when it was claimed; its end tells when it was sent.
+        return True
 
 
 def broken(error: BaseException) -> Postponed:

@@ -41,6 +41,11 @@ def _of_provider(here: Settings, name: str, guessed: bool) -> Quota:
     return Quota(**numbers, guessed=guessed)
 
 
+def arrival_s(here: Settings) -> float:
+    """How much later than it was sent a call may reach its provider."""
+    return max(ARRIVAL_LEAST_S, here.limit_window_s * ARRIVAL_SHARE)
+
+
 def policy(here: Settings) -> str:
     """The quotas and times as the scripts take them (JSON, milliseconds); "" when there are no limits at all."""
     found = quotas(here)
@@ -49,7 +54,7 @@ def policy(here: Settings) -> str:
     window_s = here.limit_window_s
     times = {
         "window": window_s,
-        "arrival": max(ARRIVAL_LEAST_S, window_s * ARRIVAL_SHARE),
+        "arrival": arrival_s(here),
         "grant": max(GRANT_LEAST_S, window_s * GRANT_SHARE),
         "longest": here.call_timeout_s,
     }

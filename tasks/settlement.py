@@ -22,6 +22,7 @@ from tasks.domain.provider_errors import (
     TransientError,
 )
 from tasks.fallback import ALONE_AFTER_LOSSES, Departure
+from tasks.providers import base
 from tasks.providers.base import Call
 from tasks.serving import Serving
 from tasks.store import access, places
@@ -79,6 +80,8 @@ def _stay(jobs: Jobs, claim: Claim, by: Serving, outcome: Outcome) -> bool:
             return patiently(lambda: _postpone(jobs, claim, by, error, outcome))
         case Cut(why=in_flight.DRAIN):
             return release(jobs, claim)
+        case Cut(why=base.NO_ROOM):
+            return release(jobs, claim, reason="the provider's limits had no room when it was to be sent")
         case Cut():
             return False
 

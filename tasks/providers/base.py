@@ -15,7 +15,8 @@ from tasks.domain.provider_errors import ProviderTimeout
 from tasks.domain.request import ChatRequest
 from tasks.domain.result import ChatResult, Completion, EmbeddingResult
 
-DEADLINE = "deadline"
+#: Why calls are cut: their time is over, or the provider's limits had no room when they were to be sent.
+DEADLINE, NO_ROOM = "deadline", "no room"
 #: How often a call that pauses looks whether it was cut.
 CUT_LOOK_S = 0.1
 
@@ -37,6 +38,11 @@ class Call:
         self.sent_at: float | None = None
         #: Books room for a further request in the provider's limits, by its number: seconds until it may be sent.
         self.book_further: Callable[[int], float] | None = None
+        #: Lets the call count in the limits from now on, if they have room; it counts since `counted_at` (monotonic).
+        self.book_sending: Callable[[], bool] | None = None
+        self.counted_at = time.monotonic()
+        #: So much later than `counted_at` it may be sent without being counted anew.
+        self.late_after_s = 0.0
         #: How many further requests have room of their own.
         self.booked = 0
         self._lock = threading.Lock()
@@ -52,6 +58,19 @@ class Call:
         while (wait_s := self.book_further(self.booked + 2)) > 0:
             self.pause(until=time.monotonic() + wait_s)
         self.booked += 1
+        self.counted_at = time.monotonic()
+
+    def about_to_send(self) -> None:
+        """Before a request is written: where that is long after it was counted, it counts from now on.
+
+        Raises CallCut when the limits have no room for it any more.
+        """
+        if self.book_sending is None or time.monotonic() - self.counted_at <= self.late_after_s:
+            return
+        if not self.book_sending():
+            self.cut(NO_ROOM)
+            self.raise_if_cut()
+        self.counted_at = time.monotonic()
 
     def pause(self, *, until: float) -> None:
         """Wait until that moment (monotonic). Raises CallCut at once when cut, ProviderTimeout when overdue."""

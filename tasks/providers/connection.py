@@ -20,9 +20,10 @@ from urllib3.exceptions import EmptyPoolError
 from urllib3.response import HTTPResponse
 from urllib3.util.connection import create_connection
 
+from tasks.domain.errors import CallCut
 from tasks.domain.network import Network, is_allowed, parsed
 from tasks.domain.provider_errors import InvalidResponse
-from tasks.providers.base import Call
+from tasks.providers.base import NO_ROOM, Call
 
 #: How often a call that waits for a free connection looks whether it was cut.
 POOL_WAIT_S = 0.2
@@ -33,7 +34,7 @@ HOSTS = 4
 class Exchange:
     """One request and its answer: the call they belong to, and how far the connection came with them."""
 
-    __slots__ = ("answered", "call", "connected", "fresh", "networks", "patience_s", "reused", "sent_at")
+    __slots__ = ("answered", "call", "connected", "counts", "fresh", "networks", "patience_s", "reused", "sent_at")
 
     def __init__(self, call: Call, *, fresh: bool = False, networks: Sequence[Network] | None = None) -> None:
         self.call = call
@@ -47,6 +48,8 @@ class Exchange:
         self.reused = False
         self.answered = False
         self.sent_at = 0.0
+        #: Whether it is a request that limits count.
+        self.counts = False
 
 
 class _Here(threading.local):
@@ -93,6 +96,8 @@ class _Carrier(HTTPConnection):
         self._served = False
         self.sock.settimeout(_here.exchange.patience_s)
         self._lend()
+        if _here.exchange.counts:
+            _here.exchange.call.about_to_send()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         exchange = _here.exchange
@@ -103,9 +108,18 @@ class _Carrier(HTTPConnection):
             # urllib3 would send under the connect timeout, which is too short for large images on a slow line.
             self.timeout = exchange.patience_s
         exchange.sent_at = time.monotonic()
-        if args[0] == "POST":  # asking for a queued answer is no further request
-            exchange.call.sends += 1
-        super().request(*args, **kwargs)
+        exchange.counts = args[0] == "POST"  # asking for a queued answer is no further request
+        if not exchange.counts:
+            return super().request(*args, **kwargs)
+        if self.sock is not None:
+            exchange.call.about_to_send()
+        exchange.call.sends += 1
+        try:
+            super().request(*args, **kwargs)
+        except CallCut as cut:
+            if cut.why == NO_ROOM:  # found once the connection was made
+                exchange.call.sends -= 1
+            raise
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own deviation from http.client
         sock = self.sock

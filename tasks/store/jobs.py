@@ -141,6 +141,11 @@ class Jobs:
         args = [self.policy, claim.call_id, number, *claim.scopes]
         return int(self.scripts.call("book_further", [], args)) / 1000
 
+    def book_sending(self, claim: Claim, *, counted_s: float) -> bool:
+        """Let the claim's call count from now on; it has since `counted_s` after the claim. Whether it has room."""
+        since_ms = claim.claimed_ms + int(counted_s * 1000)
+        return bool(self.scripts.call("book_sending", [], [self.policy, claim.call_id, since_ms, *claim.scopes]))
+
     def call_over(self, over: CallOver) -> Waiters:
         """Say what a call that quotas count came to. Said twice, the second time counts nothing."""
         return let_go(self.scripts.call("call_over", [], [self.policy, *over.args()]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.images.pictures import asking, data_url, noise
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -65,6 +66,27 @@ def test_four_workers_use_a_thousand_tokens_a_minute_and_not_one_more(tmp_path: 
         assert seen["violations"] == 0
         assert seen["window_peaks"]["sandbox"]["tokens"] <= TPM
         assert used >= 0.97 * 4 * WINDOWS
+
+
+def look_at(service: Service, url: str) -> str:
+    body = {"messages": asking(url), "model": "sandbox/echo"}
+    answer = service.http.post(f"{service.url}/jobs", json=body, timeout=20)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def test_calls_whose_images_are_fitted_after_the_claim_exceed_no_limit(tmp_path: Path) -> None:
+    """One image is fitted at a time, so the last of the first calls is sent long after it was claimed."""
+    env = {"TANDEM_LIMIT_WINDOW_S": "2", "TANDEM_SANDBOX_RPM": "4"}
+    with Service(tmp_path, workers=1, concurrency=8, env=env) as service:
+        service.tell_sandbox(rpm=4, window_s=2)
+        shown = [data_url(noise((1200, 1200), "JPEG", seed=n, quality=60), "image/jpeg") for n in range(4)]
+        jobs = [look_at(service, url) for url in shown]
+        jobs += [service.submit(f"job {n}") for n in range(8)]
+        until(lambda: all(service.job(one)["finished_at"] for one in jobs), within_s=60, what="all answered")
+        assert {service.job(one)["status"] for one in jobs} == {"completed"}
+        assert counts(service)["violations"] == 0
+        assert counts(service)["window_peaks"]["sandbox"]["requests"] <= 4
 
 
 def test_what_was_learned_outlives_redis_and_workers(tmp_path: Path) -> None:

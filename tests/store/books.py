@@ -22,8 +22,8 @@ from tests.store.elsewhere import LIMIT, LIMITS, MODEL_LIMIT
 #: So long that a machine which stands still for a while makes no difference.
 WINDOW_S, ARRIVAL_S, GRANT_S, LONGEST_S = 600.0, 10.0, 150.0, 1000.0
 DAY_S = 1440 * WINDOW_S
-#: How long a call may be in flight without a word.
-FLIGHT_S = LONGEST_S + WINDOW_S
+#: How long a call may be in flight without a word, and how long once its job was ended from outside.
+FLIGHT_S, CUT_S = LONGEST_S + WINDOW_S, 15.0
 QUOTAS = {LIMIT: Quota(rpm=4, tpm=120, rpd=6, calls=3), MODEL_LIMIT: Quota(rpm=3, calls=2)}
 
 
@@ -59,6 +59,8 @@ class Books:
     #: Calls in flight, and those that were let go: since when.
     begun: dict[str, float] = field(default_factory=dict)
     promised: dict[str, float] = field(default_factory=dict)
+    #: Those in flight whose job was ended from outside: when.
+    cut_at: dict[str, float] = field(default_factory=dict)
     #: When those arrived that are over.
     arrived: list[float] = field(default_factory=list)
     days: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -86,9 +88,33 @@ class Books:
     def end(self, call: str, *, sends: int, sent_s: float | None) -> None:
         """A call in flight is over, having been sent so often, first at `sent_s` (None: nobody knows)."""
         begun_s = self.begun.pop(call)
+        self.cut_at.pop(call, None)
         self.days[self._day(begun_s)] -= sends == 0
         self.days[self._day()] += max(0, sends - 1)
         self.arrived += [self.clock_s if sent_s is None else sent_s][:sends] + [self.clock_s] * (sends - 1)
+
+    def send(self, call: str) -> None:
+        """A call in flight is sent only now, and so counts from now."""
+        if self.clock_s - self.begun[call] >= WINDOW_S + ARRIVAL_S:
+            for limit, here in self.read().items():
+                assert self.in_window() < self.limit_of(limit, here), f"{limit}: sent without room"
+        if self._day(self.begun[call]) != self._day():
+            self.days[self._day()] += 1
+        self.begun[call] = self.clock_s
+
+    def cut(self, call: str) -> None:
+        """The job of a call was ended from outside: unless a word comes soon, it is over."""
+        if call in self.begun:
+            self.cut_at[call] = self.clock_s
+
+    def is_cut_off(self, call: str) -> bool:
+        """Whether nobody waits for a word of it any more."""
+        return call in self.cut_at and call not in self.read()[LIMIT].calls
+
+    def lapse(self, call: str) -> None:
+        """A call is over without a word; it counts as sent when it was begun."""
+        self.arrived.append(self.begun.pop(call))
+        self.cut_at.pop(call, None)
 
     def pass_time(self, seconds: float) -> None:
         """Time passes for the scripts too."""
@@ -98,8 +124,10 @@ class Books:
                 self.redis.hincrby(keys.limit(limit), "day", -1)
         self.clock_s += seconds
         self.promised = {call: at for call, at in self.promised.items() if self.clock_s - at < GRANT_S}
-        self.arrived += [at for at in self.begun.values() if self.clock_s - at >= FLIGHT_S]
-        self.begun = {call: at for call, at in self.begun.items() if self.clock_s - at < FLIGHT_S}
+        silent = [call for call, at in self.begun.items() if self.clock_s - at >= FLIGHT_S]
+        silent += [call for call, at in self.cut_at.items() if self.clock_s - at >= CUT_S and call not in silent]
+        for call in silent:
+            self.lapse(call)
 
     # ---- what is known ----
 
@@ -146,7 +174,9 @@ class Books:
         """What must hold at any time."""
         now_ms, lasts = time.time() * 1000, WINDOW_S + ARRIVAL_S + 0.1
         for limit, here in self.read().items():
-            assert here.calls.keys() == self.begun.keys() | self.promised.keys(), f"{limit}: other calls in flight"
+            in_flight = self.begun.keys() | self.promised.keys()
+            # The machine may stand still for longer than a call that was cut is waited for.
+            assert in_flight - self.cut_at.keys() <= here.calls.keys() <= in_flight, f"{limit}: other calls in flight"
             assert len(here.calls) <= QUOTAS[limit].calls, f"{limit}: too many calls at a time"
             assert len(here.requests) >= self.in_window() + len(self.promised), f"{limit}: a request was forgotten"
             named = {".".join(call.split(".")[:2]) for call in here.requests | here.tokens}

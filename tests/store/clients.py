@@ -178,6 +178,7 @@ class Clients(RuleBasedStateMachine):
             case "cancel":
                 self.cancel(job_id)
             case _:
+                self.cut(self.seen[job_id])
                 assert self.jobs.erase(job_id, OWNER), "asked again, it is answered the same"
                 self.seen[job_id].erase()
 
@@ -188,8 +189,12 @@ class Clients(RuleBasedStateMachine):
             assert again.job_id == seen.new.job_id
             self.send([first_message(seen.new)])
 
+    def cut(self, seen: Seen) -> None:
+        """A job is about to be ended from outside, perhaps while it is in somebody's hands."""
+
     def cancel(self, job_id: str) -> None:
         seen = self.seen[job_id]
+        self.cut(seen)
         assert self.jobs.cancel(job_id, OWNER) == (not seen.erased)
         if not seen.is_over:
             seen.end("cancelled")

@@ -16,8 +16,8 @@ from tasks.store.claim import Claim
 from tasks.store.limits import Limits
 from tasks.store.message import Message
 from tasks.store.rate import CallOver, Ended
-from tests.store.attempts import HOLD_S, OUTCOME, WORKER, Outcome
-from tests.store.books import DAY_S, FLIGHT_S, QUOTAS, Books, policy
+from tests.store.attempts import HOLD_S, OUTCOME, WORKER, Outcome, any_claim
+from tests.store.books import DAY_S, FLIGHT_S, QUOTAS, WINDOW_S, Books, policy
 from tests.store.clients import LATER_S, PLACES
 from tests.store.elsewhere import BREAKER, LIMIT, LIMITS, Circuit
 from tests.store.lifecycle import Lifecycle
@@ -121,6 +121,8 @@ class Governed(Lifecycle):
     def call_over(self, claim: Claim, outcome: Outcome) -> None:
         """Told, as by a worker, before the outcome is written; by one whose job is not its own any more, too."""
         over = self.told(claim, outcome)
+        if self.books.is_cut_off(claim.call_id):
+            self.books.lapse(claim.call_id)
         ours, before = claim.call_id in self.books.begun, self.books.read()
         is_refused = over.ended is Ended.REFUSED
         if ours:
@@ -132,14 +134,17 @@ class Governed(Lifecycle):
         after = self.books.read()
         for limit in LIMITS:
             if not ours:
-                for name in ("learned", "refused", "asked", "day_used"):
+                for name in ("refused", "asked", "day_used"):
                     rose = after[limit].number(name) - before[limit].number(name)
                     assert rose == 0, f"{name} was counted for a call that was over"
+                # The same step lets others go, and so may raise what was learned, or forget it.
+                learned = [one[limit].number("learned") for one in (before, after)]
+                assert learned[1] == 0 or learned[1] >= learned[0], "lowered for a call that was over"
             elif over.ended is Ended.ANSWERED:
                 assert "trial" not in after[limit].said, "answered, and still on trial"
             elif is_refused and limit == over.limit:
                 known = self.books.limit_of(limit, before[limit])
-                most = max(self.books.in_window(), math.ceil(known / 2))
+                most = max(self.books.in_window(), math.ceil(max(known, before[limit].number("lowered_from")) / 2))
                 assert 1 <= after[limit].number("learned") <= min(known, most), "nothing was learned"
                 self.books.refused_s = self.clock_s
             if ours and limit == LIMIT:
@@ -164,6 +169,26 @@ class Governed(Lifecycle):
                                 hold_s=HOLD_S)  # fmt: skip
             case _:
                 return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s, tokens=tokens)
+
+    @any_claim
+    @rule(place=PLACES, stale=st.booleans())
+    def send_late(self, place: int, stale: bool) -> None:
+        """A call is sent only now; one that has no room any more is given up, and was never sent."""
+        claim = self.some_claim(place, stale)
+        counted_s = -self.books.age_ms(claim.call_id) / 1000
+        may = self.jobs.book_sending(claim, counted_s=counted_s)
+        if claim.call_id not in self.books.begun or self.books.is_cut_off(claim.call_id):
+            assert may, "a call that is over is nobody's affair"
+        elif may:
+            assert not self.is_held, "sent in spite of a hold"
+            self.books.send(claim.call_id)
+        else:
+            in_window = self.books.clock_s - self.books.begun[claim.call_id] < WINDOW_S
+            assert self.is_held or not in_window, "its own room was taken from it"
+
+    def cut(self, seen: Seen) -> None:
+        if seen.holder is not None:
+            self.books.cut(f"{seen.new.job_id}.{seen.holder}")
 
     def call_closed(self, claim: Claim) -> None:
         if claim.call_id in self.books.begun:

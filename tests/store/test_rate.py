@@ -312,3 +312,101 @@ def test_who_was_refused_lines_up_behind_those_who_wait(valkey: Valkey, limits: 
     assert house.let_go() == []
     house.pass_time(31)
     assert house.let_go() == [waiting]
+
+
+# ---- a call counts when it is sent ----
+
+
+def test_a_call_that_is_sent_late_counts_from_its_sending(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1})
+    late = house.claim(house.accept())
+    house.pass_time(WINDOW_S - 1)
+    assert house.jobs.book_sending(late, counted_s=0.0)
+    waits = house.accept()
+    house.pass_time(2)
+    assert house.take(waits).claim is None, "a window since the claim, not since it was sent"
+    house.pass_time(WINDOW_S)
+    assert house.let_go() == [waits]
+
+
+def test_a_call_that_is_sent_when_others_have_taken_its_room_is_not_sent(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1})
+    late = house.claim(house.accept())
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    house.claim(house.accept())
+    assert not house.jobs.book_sending(late, counted_s=0.0)
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.jobs.book_sending(late, counted_s=0.0)
+
+
+def test_a_call_that_is_sent_late_waits_for_the_end_of_a_hold(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 10})
+    late, refused = (house.claim(house.accept()) for _ in range(2))
+    house.jobs.call_over(over(refused, Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=30.0))
+    assert not house.jobs.book_sending(late, counted_s=0.0)
+    house.pass_time(31)
+    assert house.jobs.book_sending(late, counted_s=0.0)
+
+
+def test_a_call_that_is_sent_on_the_next_day_is_of_that_day(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpd": 5})
+    late = house.claim(house.accept())
+    valkey.client.hincrby(keys.limit(PROVIDER), "day", -1)
+    assert house.jobs.book_sending(earlier(late, 1440 * WINDOW_S), counted_s=0.0)
+    assert valkey.client.hget(keys.limit(PROVIDER), "day_used") == "1"
+    assert house.jobs.book_sending(late, counted_s=0.0)
+    assert valkey.client.hget(keys.limit(PROVIDER), "day_used") == "1"
+
+
+def test_refusals_of_calls_that_were_sent_late_and_together_halve_the_limit_once(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 40})
+    together = [house.claim(house.accept()) for _ in range(6)]
+    house.pass_time(WINDOW_S / 2)
+    for claim in together:
+        assert house.jobs.book_sending(claim, counted_s=0.0)
+    for claim in together:
+        refusal = CallOver(
+            claim=earlier(claim, WINDOW_S / 2), ended=Ended.REFUSED, sent_s=WINDOW_S / 2, sends=0, tokens=0,
+            limit=PROVIDER, hold_s=30.0,
+        )  # fmt: skip
+        house.jobs.call_over(refusal)
+    assert valkey.client.hget(keys.limit(PROVIDER), "learned") == "20"
+
+
+# ---- a call whose job was ended from outside ----
+
+
+def end_from_outside(house: House, how: str, job_id: str) -> None:
+    match how:
+        case "cancelled":
+            assert house.jobs.cancel(job_id, "o")
+        case "erased":
+            assert house.jobs.erase(job_id, "o")
+        case _:
+            house.jobs.scripts.call("end_items", [], ["cancelled", "why", 60, job_id])
+
+
+@pytest.mark.parametrize("how", ["cancelled", "erased", "ended with its batch"])
+def test_the_slot_of_a_job_that_was_ended_after_its_worker_died_is_free_soon(valkey: Valkey, how: str) -> None:
+    house = House(valkey, upstream={"calls": 1, "tpm": 100})
+    job_id = house.accept(prompt_tokens=10, most_tokens=80)
+    house.claim(job_id)
+    waits = house.accept(prompt_tokens=10, most_tokens=80)
+    assert house.take(waits).claim is None
+    end_from_outside(house, how, job_id)
+    assert house.let_go() == [], "its worker may live, and the call with it"
+    house.pass_time(16)
+    assert valkey.client.zcount(keys.calls(PROVIDER), clock.now_ms(valkey.client), "+inf") == 0
+    house.pass_time(A_WINDOW_AND_MORE_S)
+    assert house.let_go() == [waits]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "erased", "ended with its batch"])
+def test_the_worker_of_a_job_that_was_ended_tells_what_its_call_came_to(valkey: Valkey, how: str) -> None:
+    house = House(valkey, upstream={"calls": 1, "rpm": 10})
+    claim = house.claim(house.accept())
+    waits = house.accept()
+    assert house.take(waits).claim is None
+    end_from_outside(house, how, claim.job_id)
+    assert [message.job_id for message in house.jobs.call_over(over(claim, Ended.FAILED)).messages] == [waits]
+    assert valkey.client.zcard(keys.requests(PROVIDER)) == 2

@@ -13,11 +13,12 @@ local refused, answer = how == "refused", tonumber(ARGV[7])
 local estimated = tonumber(redis.call("HGET", job_key(call:match("^(.*)%.")), "prompt_tokens") or 0)
 local was_ours = over(policy, names, call, now, begun_at, tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]))
 if refused then hold(held, hold_until) end
+local sent_at = begun_at + math.max(0, tonumber(ARGV[4]))
 local again, send = -1, {}
 for _, name in ipairs(names) do
   if policy.scopes[name] then
     local s = look(policy, name, now)
-    if was_ours and refused and name == held then lower(policy, s, now, begun_at, hold_until) end
+    if was_ours and refused and name == held then lower(policy, s, now, sent_at, hold_until) end
     if was_ours and how == "answered" then prove(s, answer, tonumber(ARGV[6]) - answer, estimated) end
     local at = give(policy, name, now, send)
     if at and (again < 0 or at - now < again) then again = math.max(at - now, 0) end

@@ -9,6 +9,7 @@ if j.owner ~= ARGV[2] then return -1 end
 if j.status ~= "pending" and j.status ~= "processing" then return 0 end
 local now = now_ms()
 close_attempt(key, now, "cancelled", "the client cancelled the job", "")
+if j.status == "processing" then cut_call(id, key, now) end
 redis.call("HINCRBY", key, "epoch", 1)
 finish(id, key, now, "cancelled", ARGV[3])
 if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end

@@ -37,6 +37,8 @@ local function item_id(batch, line) return "job_" .. batch:sub(#"batch_" + 1) ..
 local function is_paused(batch) return redis.call("HEXISTS", batch_key(batch), "paused") == 1 end
 local function is_step(id) return id:sub(1, #"step_") == "step_" end
 local function step_id(batch, name) return "step_" .. batch .. "_" .. name end
+local function tokens_key(scope) return "tandem:tokens:" .. scope end
+local function calls_key(scope) return "tandem:calls:" .. scope end
 local function followers_key(flight) return "tandem:followers:" .. flight end
 local function flow_key(queue, priority) return "tandem:flow:" .. queue .. ":" .. priority end
 
@@ -268,6 +270,20 @@ local function count_item(key, now, status)
     if redis.call("HGET", job_key(finish), "phase") == "backoff" then watch_step(finish, now) end
   end
   return true
+end
+
+-- A call whose job was ended from outside is cut, and its worker tells the quotas what it came to. Where the worker has
+-- died nobody will: then it is over after this, and its tokens a usual window later.
+local CUT_WITHIN, TOKENS_COUNT = 15000, 60000
+
+-- Before the epoch of a job that is ended from outside rises.
+local function cut_call(id, key, now)
+  local j = fields_of(key, "scopes", "epoch")
+  local call = id .. "." .. (j.epoch or "")
+  for scope in (j.scopes or ""):gmatch("%S+") do
+    redis.call("ZADD", calls_key(scope), "XX", "LT", now + CUT_WITHIN, call)
+    redis.call("ZADD", tokens_key(scope), "XX", "LT", now + CUT_WITHIN + TOKENS_COUNT, call)
+  end
 end
 
 -- What the end of a leader means for those who follow it: in flights.lua.

@@ -10,6 +10,7 @@ for i = 4, #ARGV do
   local status = redis.call("HGET", key, "status")
   if status == "pending" or status == "processing" then
     close_attempt(key, now, ARGV[1], ARGV[2], "")
+    if status == "processing" then cut_call(id, key, now) end
     redis.call("HINCRBY", key, "epoch", 1)
     if ARGV[1] == "expired" then
       redis.call("HSET", key, "error_code", "deadline_exceeded", "error_message", ARGV[2])

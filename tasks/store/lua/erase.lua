@@ -8,6 +8,7 @@ local key, id = KEYS[1], ARGV[1]
 local j = fields_of(key, "owner", "status")
 if not j.owner and redis.call("GET", KEYS[3]) == ARGV[2] then return 1 end
 if j.owner ~= ARGV[2] then return 0 end
+if j.status == "processing" then cut_call(id, key, now_ms()) end
 local flight = leave_lines(id, key)
 redis.call("ZREM", "tandem:due", id)
 redis.call("ZREM", KEYS[2], id)

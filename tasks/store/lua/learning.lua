@@ -26,7 +26,7 @@ local function raise(policy, s, now)
   end
 end
 
--- A call was refused: as many as were let through within the window is the limit. `begun_at`: when it was begun.
+-- A call was refused: as many as were let through within the window is the limit. `begun_at`: when it was sent, or begun.
 local function lower(policy, s, now, begun_at, hold_until)
   local key = limit_key(s.scope)
   redis.call("HINCRBY", key, "refused", 1)
@@ -36,14 +36,16 @@ local function lower(policy, s, now, begun_at, hold_until)
     - redis.call("ZCOUNT", calls_key(s.scope), "-inf", now + policy.grant)
   local last = tonumber(s.refused_at or 0)
   -- A refusal of the first few is hardly about their number: half of the limit is believed at once, not less.
-  local limit = math.min(s.limit, math.max(through, math.ceil(s.limit / 2)))
+  -- Of those that were under way together each may show that fewer were let through, but half is believed only once.
+  local from = begun_at <= last and tonumber(s.lowered_from) or s.limit
+  local limit = math.min(s.limit, math.max(through, math.ceil(from / 2)))
   if begun_at > last and begun_at - last < 4 * policy.window and not s.probing then
     -- Refused soon again, so counting is not all of it. Not for those that were under way together.
     limit = math.max(1, math.min(limit, math.floor(s.limit * 0.9)))
   end
   local patience = tonumber(s.patience or PATIENCE)
   if s.probing then patience = math.min(patience * 2, PATIENCE_MOST) end
-  redis.call("HSET", key, "learned", limit, "learned_at", now, "refused_at", now, "patience", patience,
+  redis.call("HSET", key, "learned", limit, "learned_at", now, "refused_at", now, "lowered_from", from, "patience", patience,
     "raise_at", hold_until + patience * policy.window, "proven", math.min(limit, tonumber(s.proven or 0)))
   redis.call("HDEL", key, "probing")
 end

@@ -4,7 +4,8 @@
 -- What a scope may do comes with every call (the policy: JSON of tasks/quotas.py); what it has done is here:
 --   tandem:limit:{scope}     hash
 --     until                  a hold; trial: after one, a single call at a time until it was answered
---     learned, learned_at    requests per window that refusals have shown; refused_at
+--     learned, learned_at    requests per window that refusals have shown; refused_at; lowered_from: what the limit was before
+--                            the first refusal of those that were under way together
 --     raise_at               when full use may raise it; patience (windows), probing: one more is being tried
 --     proven                 so many were let through in a window; given_at: when room was given last
 --     day, day_used          requests of this day
@@ -22,9 +23,7 @@ local SPARE = 2
 local UNLIMITED = {rpm = 0, tpm = 0, rpd = 0, calls = 0, guessed = false}
 
 local function requests_key(scope) return "tandem:requests:" .. scope end
-local function tokens_key(scope) return "tandem:tokens:" .. scope end
 local function spent_key(scope) return "tandem:spent:" .. scope end
-local function calls_key(scope) return "tandem:calls:" .. scope end
 
 local function policy_of(json)
   return json ~= "" and cjson.decode(json) or {scopes = {}}
@@ -73,7 +72,7 @@ local function look(policy, scope, now)
   redis.call("ZREMRANGEBYSCORE", calls_key(scope), "-inf", now)
   for _, call in ipairs(redis.call("ZRANGEBYSCORE", tokens_key(scope), "-inf", now)) do set_tokens(scope, call, 0) end
   local s = fields_of(limit_key(scope), "until", "learned", "trial", "proven", "given_at", "day", "day_used", "spent",
-    "output", "raise_at", "probing", "patience", "refused_at", "ratio")
+    "output", "raise_at", "probing", "patience", "refused_at", "ratio", "lowered_from")
   s.scope, s.quota = scope, policy.scopes[scope] or UNLIMITED
   s.limit = limit_of(s.quota, s.learned)
   s.used = redis.call("ZCARD", requests_key(scope))
@@ -106,15 +105,17 @@ local function count_day(policy, scope, now, n)
   if redis.call("HINCRBY", key, "day_used", n) < 0 then redis.call("HSET", key, "day_used", 0) end
 end
 
--- The call is about to be made: it counts until a window after it may have arrived, and is in flight.
+-- The call counts from now: until a window after it may have arrived, and as one in flight.
+local function count_from(policy, name, call, now)
+  redis.call("ZADD", requests_key(name), now + policy.arrival + policy.window + SPARE, call)
+  redis.call("ZADD", calls_key(name), now + policy.longest + policy.window, call)
+  redis.call("ZADD", tokens_key(name), "XX", now + policy.longest + policy.window, call)
+end
+
+-- The call is about to be made.
 local function begin(policy, names, call, now)
-  local request_until = now + policy.arrival + policy.window + SPARE
   for _, name in ipairs(names) do
-    redis.call("ZADD", requests_key(name), request_until, call)
-    redis.call("ZADD", calls_key(name), now + policy.longest + policy.window, call)
-    if redis.call("ZSCORE", tokens_key(name), call) then
-      redis.call("ZADD", tokens_key(name), now + policy.longest + policy.window, call)
-    end
+    count_from(policy, name, call, now)
     count_day(policy, name, now, 1)
     redis.call("HINCRBY", limit_key(name), "asked", 1)
   end
