@@ -120,3 +120,13 @@ def test_a_limit_that_nobody_waits_for_is_not_looked_at(store: Jobs) -> None:
     due = Due(store.redis, lease_s=LEASE_S, ttl_s=TTL_S)
     until(due.let_go, within_s=5, every_s=0.01)
     until(lambda: [due.let_go(), not store.redis.exists(keys.LIMITS)][-1], within_s=5)
+
+
+def test_a_circuit_that_has_closed_is_in_no_list(valkey: Valkey) -> None:
+    store = Jobs(valkey.client, ttl_s=TTL_S, breaker=Breaker(failures=1))
+    answered, failed = (claim(store, accept(store), "w") for _ in range(2))
+    store.put_back(failed, outcome="failed_try", reason="test", delay_s=1, told=Told.FAILED)
+    assert store.redis.scard(keys.CIRCUITS) == 1
+    assert store.settle(answered, Status.COMPLETED, outcome="completed", told=Told.ANSWERED)
+    assert store.redis.scard(keys.CIRCUITS) == 0
+    assert not store.redis.exists(keys.circuit(f"{failed.provider}:{failed.target}"))
