@@ -6,7 +6,10 @@ A script builds keys from a job's fields (its queue, its limit), so all keys liv
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Literal
+
+from tasks.domain.errors import BatchNotFound, JobNotFound
 
 PREFIX = "tandem:"
 #: How the names of circuits begin that are of a provider's key, not of a model there.
@@ -40,8 +43,14 @@ SETTLED = f"{PREFIX}settled"
 NUDGE = f"{PREFIX}nudge"
 
 
+#: What an id of ours may look like. With a colon it would be another key: job_…:x.
+ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
 def job(job_id: str) -> str:
-    """Hash: the record of a job."""
+    """Hash: the record of a job. Raises JobNotFound for what is no id, whoever asks: there is no such job."""
+    if not ID.fullmatch(job_id):
+        raise JobNotFound("no such job")
     return f"{PREFIX}job:{job_id}"
 
 
@@ -171,7 +180,9 @@ def media(digest: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """Hash: the record of a batch."""
+    """Hash: the record of a batch. Raises BatchNotFound for what is no id."""
+    if not ID.fullmatch(batch_id):
+        raise BatchNotFound("no such batch")
     return f"{PREFIX}batch:{batch_id}"
 
 
