@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.catalog import Model, Switch
+from tasks.domain.embedding import most_texts
 from tasks.domain.errors import InvalidRequest
 from tasks.domain.job import Request
 from tasks.domain.request import ChatRequest, Text
@@ -27,6 +28,7 @@ class Needs:
     characters: int = 0
     input_type: bool = True
     dimensions: int = 0
+    texts: int = 0
 
     @classmethod
     def of(cls, request: Request) -> Needs:
@@ -37,6 +39,7 @@ class Needs:
             ability="embedding",
             input_type=request.input_type is not None,
             dimensions=request.dimensions or 0,
+            texts=len(request.input),
             characters=max(map(len, request.input)) if request.truncate in (None, "NONE") else 0,
         )
 
@@ -63,6 +66,7 @@ class Needs:
     def _wrong(self, model: Model) -> list[tuple[str, str]]:
         ability = "code" if self.ability == "chat" and model.can("code") else self.ability
         most = model.most_tokens or model.context
+        dimensions = self.dimensions or model.dimensions or 1
         found = [
             (not model.can(ability), "model", f"does not do {self.ability}"),
             (self.vision and not model.can("vision"), "model", "takes no images"),
@@ -80,6 +84,11 @@ class Needs:
                 bool(model.dimensions) and self.dimensions > (model.dimensions or 0),
                 "dimensions",
                 f"makes vectors of {model.dimensions} numbers at the most",
+            ),
+            (
+                self.texts > most_texts(dimensions),
+                "input",
+                f"takes {most_texts(dimensions)} texts at once at the most: its vectors have {dimensions} numbers",
             ),
             (bool(most) and self.max_tokens > (most or 0), "max_tokens", f"answers with {most} tokens at the most"),
             (

@@ -277,6 +277,24 @@ def test_what_a_model_cannot_do_is_refused_by_the_fields_name(
     assert routing.route(Mode.API, model, fleet.default(), Needs(max_tokens=10, characters=300)).queue == "api"
 
 
+@pytest.mark.parametrize(("texts", "dimensions"), [(512, 0), (512, 4096), (1024, 2048), (2048, 1024)])
+def test_more_numbers_than_one_answer_may_have_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, texts: int, dimensions: int
+) -> None:
+    vectors = '[[model]]\nid = "vectors"\nabilities = ["embedding"]\ndimensions = 4096\nnim = "vectors"\n'
+    (tmp_path / "catalog.toml").write_text(vectors)
+    given(monkeypatch, NVIDIA_API_KEY="nvapi-x", TANDEM_CATALOG=str(tmp_path / "catalog.toml"))
+
+    def routed(texts: int) -> str:
+        needs = Needs(ability="embedding", texts=texts, dimensions=dimensions)
+        return routing.route(Mode.API, "vectors", fleet.default(), needs).queue
+
+    assert routed(texts) == "api"
+    with pytest.raises(InvalidRequest, match=f" {texts} texts") as refused:
+        routed(texts + 1)
+    assert refused.value.field == "input"
+
+
 def test_auto_goes_where_it_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """The local engine's tiny-chat does not reason; NIM's default does."""
     given(monkeypatch, NVIDIA_API_KEY="nvapi-x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 from tasks import publish, settings
 from tasks.batches import outputs
@@ -14,6 +14,7 @@ from tasks.domain.errors import BatchNotFound, Unavailable
 from tasks.domain.job import Job, Status
 from tasks.store import batch_record, batches, jobs
 from tasks.store.jobs import RESULTS_AT_ONCE
+from tasks.store.listing import LOOKED_AT, Look, fitting, portions
 from tasks.store.steps import AT_ONCE
 
 #: An item with the custom_id by which its client knows it.
@@ -114,18 +115,27 @@ def erase(batch_id: str, owner: str) -> None:
 
 
 def items(batch: Batch, *, status: Status | None, limit: int, after: int) -> tuple[list[Named], bool]:
-    """The items behind line `after` that are in this state, in the order of their lines; and whether there are more."""
-    ids, found = _item_ids(batch, status, after), list[Named]()
-    while len(found) <= limit and (some := _some(ids, limit + 1 - len(found))):
-        read = jobs.default().items(some, batch.owner)
-        found += [(name, job) for name, job in read if status in (None, job.status)]
-    return found[:limit], len(found) > limit
+    """The items behind line `after` that are in this state, in the order of their lines, fewer than `limit` where their
+    results are large; and whether there are more."""
+    looks: Iterator[Look] = _looks(batch, status, after, first=limit + 1)
+    while True:
+        found = list(islice(looks, limit + 1))
+        count = fitting(found, limit=limit)
+        read = jobs.default().items([look.id for look in found[:count]], batch.owner)
+        # What has changed meanwhile is on another page. A page without any would be taken for the last one.
+        matching = [(name, job) for name, job in read if status in (None, job.status)]
+        if matching or count == len(found):
+            return matching, len(found) > count
+        looks = chain(found[count:], looks)
 
 
-def _item_ids(batch: Batch, status: Status | None, after: int) -> Iterator[str]:
-    for first in range(after, batch.lines, AT_ONCE):
-        ids = [item_id(batch.id, n + 1) for n in range(first, min(first + AT_ONCE, batch.lines))]
-        yield from ids if status is None else _in_state(ids, jobs.default().each(ids, "status"), status)
+def _looks(batch: Batch, status: Status | None, after: int, *, first: int) -> Iterator[Look]:
+    """The items behind a line that are in this state; `first` of them are looked at at first."""
+    while after < batch.lines:
+        upto = min(after + first, batch.lines)
+        said = jobs.default().look_at([item_id(batch.id, n + 1) for n in range(after, upto)])
+        yield from (look for state, look in said if status in (None, state))
+        after, first = upto, LOOKED_AT
 
 
 def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[Named]:
@@ -134,10 +144,9 @@ def ended(batch_id: str, owner: str, *, failed: bool) -> Iterator[Named]:
     store, after = batches.default(), -1.0
     while page := store.settled(batch_id, after):
         after = page[-1][1]
-        ids = [item_id(batch_id, n) for n, _ in page]
-        states = jobs.default().each(ids, "status")
-        wanted = [i for i, state in zip(ids, states, strict=True) if (state != Status.COMPLETED) == failed]
-        for some in _pages(wanted):
+        said = jobs.default().look_at([item_id(batch_id, n) for n, _ in page])
+        wanted = [look for state, look in said if (state != Status.COMPLETED) == failed]
+        for some in portions(wanted, limit=RESULTS_AT_ONCE):
             for custom_id, job in jobs.default().items(some, owner):
                 if (job.status is not Status.COMPLETED) == failed:
                     yield custom_id, job

@@ -21,6 +21,7 @@ from tasks.schemas.submission import Asked, SubmissionSchema
 from tasks.store import batch_work, fleet, jobs
 from tasks.store.batch_parts import Plan
 from tasks.store.jobs import RESULTS_AT_ONCE
+from tasks.store.listing import portions
 from tasks.store.message import Message
 from tasks.store.new_job import NewJob
 from tasks.store.steps import AT_ONCE
@@ -91,9 +92,11 @@ def _kept_private(asked: Submission) -> Submission:
 
 
 def _results(batch_id: str, plan: Plan) -> Iterator[Result]:
-    for ids in item_pages(batch_id, plan.lines, RESULTS_AT_ONCE):
-        for custom_id, job in jobs.default().items(ids, plan.owner):
-            yield _result(custom_id, job)
+    for ids in item_pages(batch_id, plan.lines, AT_ONCE):
+        looks = [look for _, look in jobs.default().look_at(ids)]
+        for some in portions(looks, limit=RESULTS_AT_ONCE):
+            for custom_id, job in jobs.default().items(some, plan.owner):
+                yield _result(custom_id, job)
 
 
 def _is_private(batch_id: str, plan: Plan) -> bool:

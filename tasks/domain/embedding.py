@@ -8,6 +8,13 @@ from typing import Any, Literal
 
 InputType = Literal["query", "passage"]
 Truncate = Literal["NONE", "START", "END"]
+#: Numbers of one answer, texts times dimensions: 2,048 texts of 1,024. As JSON they are some 45 MB.
+MOST_NUMBERS = 2048 * 1024
+
+
+def most_texts(dimensions: int) -> int:
+    """How many texts may be turned into vectors of so many numbers at once."""
+    return MOST_NUMBERS // dimensions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from tasks.domain.provider_errors import InvalidResponse
+from tasks.domain.embedding import most_texts
+from tasks.domain.provider_errors import BadRequest, InvalidResponse
 from tasks.domain.result import Completion, EmbeddingResult, Usage
 from tasks.providers.answers import named, usage_of
 
@@ -28,6 +29,13 @@ def vectors(body: dict[str, Any], *, count: int) -> list[Vector]:
     if not isinstance(data, list) or len(data) != count or set(found) != set(range(count)):
         raise InvalidResponse(f"the provider did not send one vector for each of {count} texts")
     return [_vector(found[place]) for place in range(count)]
+
+
+def check_size(count: int, dimensions: int) -> None:
+    """Raise BadRequest when so many vectors are too much for one answer: not known before the first where nobody has
+    said how long they are."""
+    if count > (most := most_texts(dimensions)):
+        raise BadRequest(f"the model's vectors have {dimensions} numbers: {most} texts at once at the most")
 
 
 def joined(

@@ -96,6 +96,7 @@ class OpenAICompatible:
             with self.reading():
                 bodies.append(self._body(answer, model))
                 vectors.append(embeddings.vectors(bodies[-1], count=len(run)))
+                embeddings.check_size(len(request.input), len(vectors[0][0]))
         return embeddings.joined(vectors, bodies, model=model)
 
     def endpoint(self, known: Model | None) -> str | None:

@@ -16,6 +16,7 @@ from tasks.domain.job import Job, Status
 from tasks.store import connection, earlier, keys, record
 from tasks.store.circuits import DEFAULT, Breaker, Shown
 from tasks.store.claim import Claim, Taker
+from tasks.store.listing import Listing, Look
 from tasks.store.message import Message, messages
 from tasks.store.new_job import Accepted, NewJob
 from tasks.store.rate import CallOver, Waiters, let_go
@@ -103,7 +104,14 @@ class Jobs:
     ) -> tuple[list[Job], bool]:
         """An owner's jobs, newest first, from behind `after`; and whether there are more."""
         with renamed():
-            return record.Listing(self.redis, owner).page(status=status, model=model, limit=limit, after=after)
+            lists = Listing(self.redis, self.scripts, owner, ttl_s=self.ttl_s)
+            return lists.page(status=status, model=model, limit=limit, after=after)
+
+    def look_at(self, ids: Sequence[str]) -> list[tuple[str, Look]]:
+        """The states of some jobs, each with the job; those that are not there are left out."""
+        said = self.scripts.call("look_at_jobs", [], ids)
+        looks = zip(said[::2], ids, said[1::2], strict=True)
+        return [(status, Look(job_id, int(size))) for status, job_id, size in looks if status]
 
     def cancel(self, job_id: str, owner: str) -> bool:
         """Cancel a job unless it is over. False when this owner has no such job."""

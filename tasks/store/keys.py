@@ -69,6 +69,11 @@ def owner_jobs(owner: str) -> str:
     return f"{PREFIX}owner:{owner}:jobs"
 
 
+def owner_jobs_in(owner: str, status: str) -> str:
+    """Sorted set: an owner's jobs in this state, by creation (µs). Those that have not ended are in one together."""
+    return f"{owner_jobs(owner)}:{'open' if status in ('pending', 'processing') else status}"
+
+
 def waiting(queue: str, priority: int) -> str:
     """Sorted set: jobs whose message waits in a queue, by publish sequence."""
     return f"{PREFIX}waiting:{queue}:{priority}"

@@ -1,4 +1,4 @@
-"""A job's record: from values to the strings of a Redis hash and back; and the list of an owner's jobs."""
+"""A job's record: from values to the strings of a Redis hash and back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar, cast
 
-from redis import Redis
-
-from tasks.domain.errors import JobNotFound
 from tasks.domain.job import Job, JobError, Kind, Mode, Status, Submission, Wait, from_ms
-from tasks.store import keys
 
 #: What of a record its owner may see; the request and the counters are not among it.
 VISIBLE = [
@@ -27,9 +23,6 @@ DEFAULT_MODEL = "default"
 E = TypeVar("E", bound=StrEnum)
 #: Records of earlier versions may have NaN and infinities in them, which no strict reader takes.
 _read = json.JSONDecoder(parse_constant=lambda _: None).decode
-
-#: How many index entries are looked at in one round trip.
-PAGE = 200
 
 
 def fields(
@@ -137,50 +130,3 @@ def accepted(job_id: str, asked: Submission, created_ms: int, expires_ms: int) -
     found = job(job_id, dict.fromkeys(VISIBLE) | made)
     assert found is not None
     return found
-
-
-class Listing:
-    """An owner's jobs, newest first. Entries whose record has expired are dropped from the index on the way."""
-
-    def __init__(self, redis: Redis, owner: str) -> None:
-        self._redis = redis
-        self._index = keys.owner_jobs(owner)
-
-    def page(
-        self, *, status: Status | None, model: str | None, limit: int, after: str | None
-    ) -> tuple[list[Job], bool]:
-        """At most `limit` jobs behind `after` that match; and whether there are more.
-
-        Raises JobNotFound when `after` is not among the owner's jobs: from the top again, a walk would never end.
-        """
-        below = self._behind(after) if after else "+inf"
-        found: list[Job] = []
-        while len(found) <= limit:
-            # By creation, not by place: places shift while others submit.
-            entries = cast(
-                list[tuple[str, float]],
-                self._redis.zrevrangebyscore(self._index, below, "-inf", start=0, num=PAGE, withscores=True),
-            )
-            jobs = self._read([job_id for job_id, _ in entries])
-            found += [j for j in jobs if (status in (None, j.status)) and (model in (None, j.model))]
-            if len(entries) < PAGE:
-                break
-            below = f"({entries[-1][1]:.0f}"
-        return found[:limit], len(found) > limit
-
-    def _behind(self, after: str) -> str:
-        created_us = self._redis.zscore(self._index, after)
-        if created_us is None:
-            raise JobNotFound(f"no job {after} to go on behind", field="after")
-        return f"({created_us:.0f}"
-
-    def _read(self, ids: list[str]) -> list[Job]:
-        pipe = self._redis.pipeline(transaction=False)
-        for job_id in ids:
-            pipe.hmget(keys.job(job_id), VISIBLE)
-        answers = [dict(zip(VISIBLE, row, strict=True)) for row in pipe.execute()]
-        jobs = {job_id: job(job_id, values) for job_id, values in zip(ids, answers, strict=True)}
-        gone = [job_id for job_id, one in jobs.items() if one is None]
-        if gone:
-            self._redis.zrem(self._index, *gone)
-        return [one for one in jobs.values() if one is not None]

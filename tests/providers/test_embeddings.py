@@ -36,6 +36,14 @@ def test_each_text_has_its_vector_in_order(client: Provider) -> None:
     assert (together.usage.prompt_tokens, together.usage.completion_tokens) == (4, 0)
 
 
+def test_more_numbers_than_one_answer_may_have_are_given_up_after_the_first_call(sandbox: SandboxThread) -> None:
+    client = SandboxClient(base_url=f"{sandbox.url}/v1", embedding_batch=2)
+    before = len(sandbox.state.calls.entries)
+    with pytest.raises(errors.BadRequest, match="at the most"):
+        embed(client, input=("x",) * 513, dimensions=4096)
+    assert len(sandbox.state.calls.entries) - before == 1
+
+
 def test_dimensions_reach_the_model(client: Provider) -> None:
     assert embed(client, dimensions=5).result.dimensions == 5
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
+from tasks.domain.job import Status
 from tasks.store import keys
 from tasks.store.claim import Claim
 from tasks.store.new_job import NewJob
@@ -159,6 +160,18 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     following = {job_id for job_id, seen in jobs.items() if seen.is_following}
     assert {job_id for job_id in jobs if phases[job_id] == "following"} == following, "following wrongly"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
+    _check_lists(redis, jobs, dict(listed))
+
+
+def _check_lists(redis: Redis, jobs: dict[str, Seen], listed: dict[str, float]) -> None:
+    """Each job is in the list of those that stand as it does, and in no other."""
+    states = [status for status in Status if status is not Status.PROCESSING]  # in one list with those that wait
+    pipe = redis.pipeline(transaction=False)
+    for status in states:
+        pipe.zrange(keys.owner_jobs_in(OWNER, status), 0, -1, withscores=True)
+    for status, entries in zip(states, pipe.execute(), strict=True):
+        here = {job_id for job_id, seen in jobs.items() if not seen.erased and (seen.ended or "pending") == status}
+        assert dict(entries) == {job_id: listed[job_id] for job_id in here}, f"listed wrongly as {status}"
 
 
 def _check_record(record: dict[str, str], seen: Seen) -> None:

@@ -34,8 +34,10 @@ local expires_at = now + tonumber(ARGV[4])
 redis.call("HSET", KEYS[1], "version", RECORD_VERSION, "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
   "created_at", now, "expires_at", expires_at, unpack(ARGV, 8))
 -- In microseconds: a list has an order within one millisecond too.
-redis.call("ZADD", KEYS[3], now_us(), id)
+local listed_at = now_us()
+redis.call("ZADD", KEYS[3], listed_at, id)
 redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", (now - tonumber(ARGV[5])) * 1000)
+list_open(KEYS[3], id, listed_at, tonumber(ARGV[5]))
 if KEYS[6] then
   local flight = KEYS[6]:sub(#flight_key("") + 1)
   local how, messages = board(id, KEYS[1], now, KEYS[5], flight, ARGV[6], ARGV[7])

@@ -289,6 +289,29 @@ end
 -- What the end of a leader means for those who follow it: in flights.lua.
 local end_flight
 
+-- An owner's jobs by how they have ended, and those that have not, "open": sorted sets like the list of them all, from
+-- which they take their scores.
+local function owners_list(owner) return "tandem:owner:" .. owner .. ":jobs" end
+local LONGEST_LIFE_S = 7 * 86400 -- LONGEST_EXPIRES_IN_S of tasks/domain/job.py
+
+local function list_open(list, id, at, age_ms)
+  redis.call("ZADD", list .. ":open", at, id)
+  redis.call("ZREMRANGEBYSCORE", list .. ":open", "-inf", at - age_ms * 1000)
+end
+
+-- What is in no list is nobody's to list: the items of batches.
+local function list_ended(id, key, status, ttl_s)
+  local owner = redis.call("HGET", key, "owner")
+  local list = owner and owners_list(owner)
+  local at = list and redis.call("ZSCORE", list, id)
+  if not at then return end
+  local ended, age_s = list .. ":" .. status, LONGEST_LIFE_S + ttl_s
+  redis.call("ZREM", list .. ":open", id)
+  redis.call("ZADD", ended, at, id)
+  redis.call("ZREMRANGEBYSCORE", ended, "-inf", string.format("%.0f", now_us() - age_s * 1000000))
+  redis.call("EXPIRE", ended, age_s)
+end
+
 -- End a job for good: its record stays for ttl_s, an item's as long as its batch's. Nobody watches it any more, whoever waits is told.
 local function finish(id, key, now, status, ttl_s)
   local flight = leave_lines(id, key)
@@ -297,7 +320,10 @@ local function finish(id, key, now, status, ttl_s)
   -- An answered prompt is not needed any more; those of others may be asked again.
   if status == "completed" then redis.call("HDEL", key, "request") end
   redis.call("ZREM", "tandem:due", id)
-  if not count_item(key, now, status) then redis.call("EXPIRE", key, ttl_s) end
+  if not count_item(key, now, status) then
+    redis.call("EXPIRE", key, ttl_s)
+    list_ended(id, key, status, ttl_s)
+  end
   redis.call("PUBLISH", "tandem:settled", id)
   if flight then end_flight(flight, id, status, now, ttl_s) end
 end

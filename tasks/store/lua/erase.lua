@@ -12,6 +12,8 @@ if j.status == "processing" then cut_call(id, key, now_ms()) end
 local flight = leave_lines(id, key)
 redis.call("ZREM", "tandem:due", id)
 redis.call("ZREM", KEYS[2], id)
+redis.call("ZREM", KEYS[2] .. ":open", id)
+redis.call("ZREM", KEYS[2] .. ":" .. (j.status or ""), id)
 -- Its batch does not wait for it.
 if j.status == "pending" or j.status == "processing" then count_item(key, now_ms(), "cancelled") end
 redis.call("DEL", key)
