@@ -60,10 +60,15 @@ class Real:
         (core,) = [process for process in self.traces.processes() if process.name().startswith("VLLM::EngineCor")]
         return core
 
+    def headers(self) -> dict[str, str]:
+        """What it wants to see of whoever asks it."""
+        return {"Authorization": f"Bearer {self.engine.api_key}"}
+
     def chat(self, question: str, **settings: Any) -> tuple[str, str]:
         """(answer, finish_reason)."""
         body = {"model": "default", "messages": [{"role": "user", "content": question}], **settings}
-        response = requests.post(f"{self.engine.base_url}/v1/chat/completions", json=body, timeout=30)
+        url = f"{self.engine.base_url}/v1/chat/completions"
+        response = requests.post(url, json=body, headers=self.headers(), timeout=30)
         response.raise_for_status()
         choice = response.json()["choices"][0]
         return choice["message"]["content"], choice["finish_reason"]

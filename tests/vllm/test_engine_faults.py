@@ -41,7 +41,8 @@ def test_a_stopped_engine_core_is_noticed_though_health_says_200(engine: Real) -
 def test_a_drain_lets_the_request_in_flight_finish(engine: Real) -> None:
     body = {"model": "default", "prompt": "1", "max_tokens": 1000, "ignore_eos": True, "stream": True}
     url = f"{engine.engine.base_url}/v1/completions"
-    with requests.post(url, json=body, timeout=60, stream=True) as response, ThreadPoolExecutor(1) as stopper:
+    asked = requests.post(url, json=body, headers=engine.headers(), timeout=60, stream=True)
+    with asked as response, ThreadPoolExecutor(1) as stopper:
         events = (json.loads(line[6:]) for line in response.iter_lines() if line.startswith(b"data: {"))
         assert next(events)["choices"][0]["finish_reason"] is None
         stopping = stopper.submit(engine.engine.stop, 30)
