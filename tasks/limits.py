@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from tasks import quotas, serving, settings
+from tasks import quotas, routing, serving, settings
 from tasks.domain.access import KeyHold
 from tasks.domain.circuit import Circuit
 from tasks.domain.errors import CallCut
@@ -20,7 +20,7 @@ from tasks.domain.quota import Quota
 from tasks.providers.base import Call
 from tasks.providers.openrouter import OpenRouter
 from tasks.serving import Serving
-from tasks.store import access, circuits, limits
+from tasks.store import access, circuits, fleet, learned, limits
 
 log = structlog.get_logger()
 
@@ -79,8 +79,20 @@ def report() -> list[Limit]:
 
 
 def broken() -> list[Circuit]:
-    """The circuits that are not closed. Raises Unavailable."""
-    return circuits.default().not_closed()
+    """The circuits that are not closed, of models that a client may name here. Others are left from keys that are gone,
+    or from models that the catalogue and the providers' lists no longer have. Raises Unavailable."""
+    hosted = {one.provider: one for one in routing.hosted(fleet.default())}
+    return [one for one in circuits.default().not_closed() if _can_be_named(one, hosted)]
+
+
+def _can_be_named(circuit: Circuit, hosted: Mapping[str, Serving]) -> bool:
+    if circuit.provider == serving.LOCAL:
+        return True
+    one = hosted.get(circuit.provider)
+    if one is None:
+        return False
+    is_listed = circuit.model in learned.default().lately_listed(one.provider)
+    return is_listed or serving.target(one, circuit.model) is not None
 
 
 def ask_providers(servings: Iterable[Serving]) -> None:

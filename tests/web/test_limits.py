@@ -9,7 +9,7 @@ import pytest
 from tasks import limits as door
 from tasks import serving, settings
 from tasks.providers.sandbox.thread import SandboxThread
-from tasks.store import jobs
+from tasks.store import jobs, keys, learned
 from tasks.store.claim import Taker
 from tests.support.valkey import Valkey
 from tests.web.conftest import SANDBOX, MakeClient
@@ -76,6 +76,20 @@ def test_too_many_texts_to_embed_are_refused_by_their_own_field(make_client: Mak
     client = make_client(TANDEM_SANDBOX_TPM="500")
     answer = client.post("/jobs", json={"model": "sandbox/echo", "input": ["word " * 200] * 5})
     assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["input"])
+
+
+def test_circuits_are_shown_of_models_that_may_be_named(make_client: MakeClient, valkey: Valkey) -> None:
+    """Not of a provider whose key is gone, nor of a model that nobody here knows of."""
+    known = "nvidia/nemotron-3-nano-30b-a3b"
+    names = [f"nim:{known}", "nim:acme/listed", "nim:acme/of-another", "openrouter:acme/x:free", "vllm:tiny-chat"]
+    for name in names:
+        opened: dict[Any, Any] = {"until": 32503680000000, "opened_at": 1_700_000_000_000, "opens": 1, "failures": 5}
+        valkey.client.hset(keys.circuit(name), mapping=opened)
+        valkey.client.sadd(keys.CIRCUITS, name)
+    client = make_client(NVIDIA_API_KEY="nvapi-x")
+    learned.default().keep_list("nim", frozenset({"acme/listed"}))
+    shown = {(one["provider"], one["model"]) for one in client.get("/limits").get_json()["circuits"]}
+    assert shown == {("nim", known), ("nim", "acme/listed"), ("vllm", "tiny-chat")}
 
 
 def test_a_key_is_asked_for(make_client: MakeClient) -> None:
