@@ -15,7 +15,7 @@ from tasks.domain.errors import InvalidRequest, JobNotFound, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
 from tasks.needs import Needs
 from tasks.routing import Route
-from tasks.store import capacity, durability, events, fleet, jobs, places, record
+from tasks.store import capacity, durability, events, fitness, fleet, jobs, places, record
 from tasks.store.message import Message
 from tasks.store.new_job import NewJob
 from tasks.store.places import Place
@@ -35,6 +35,7 @@ def submit(asked: Submission) -> tuple[Job, bool]:
         return replayed, True
     route = routing.route(asked.mode, asked.model, fleet.default(), Needs.of(asked.request))
     asked, fields = written(asked, route)
+    fitness.default().ensure()
     if settings.get().durable_accept:
         durability.default().ensure()
     capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))

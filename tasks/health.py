@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tasks import serving
 from tasks.domain.access import KeyHold
-from tasks.store import access, capacity, fleet
+from tasks.store import access, capacity, fitness, fleet
 from tasks.store.fleet import Worker
 
 
@@ -28,11 +28,13 @@ class Readiness:
     workers: list[Worker]
     providers: Providers
     keys_refused: list[KeyHold]
+    warnings: tuple[str, ...]
 
 
 def readiness() -> Readiness:
     """What is there. Raises Unavailable when Redis is away, does not take writes, or has no room for more jobs."""
     workers = fleet.default().workers()
+    fitness.default().ensure()
     capacity.default().reserve(0)
     capacity.default().try_write()
     gpu = (serving.LOCAL,) if any(serving.local_queues(one.consumes) for one in workers) else ()
@@ -43,6 +45,7 @@ def readiness() -> Readiness:
         workers=workers,
         providers=Providers(gpu=gpu, api=api),
         keys_refused=access.default().held(),
+        warnings=fitness.default().look().warnings,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from celery import signals
 
 from tasks import catalog, serving, settings
@@ -16,11 +17,14 @@ from tasks.catalog import SANDBOX
 from tasks.domain.errors import Unavailable
 from tasks.serving import GPU, LOCAL
 from tasks.settings import BadSettings, Settings
-from tasks.store import fleet
+from tasks.store import connection, fleet
+from tasks.store.fitness import Fit
 from tasks.store.fleet import Worker
 
 #: How often to look whether a worker of other providers lives.
 LOOK_S = 0.2
+
+log = structlog.get_logger()
 
 
 def check() -> None:
@@ -32,6 +36,19 @@ def check() -> None:
 def keep_private() -> None:
     """Let nobody else read the files that this process and its children write: prompts and answers are in them."""
     os.umask(0o077)
+
+
+def check_redis() -> None:
+    """That this Redis can be used; what may lose accepted jobs is logged. One that is away may come later: /readyz and
+    each POST look again. Raises BadSettings."""
+    with suppress(Unavailable):
+        # By a connection of its own: gunicorn forks after this.
+        with connection.connect(settings.get().redis_url) as redis:
+            found = Fit(redis).look()
+        if found.fault:
+            raise BadSettings(found.fault)
+        for warning in found.warnings:
+            log.warning("redis.unfit", why=warning)
 
 
 def check_engine(here: Settings) -> None:
@@ -111,6 +128,7 @@ def _check_worker(options: dict[str, Any], **_: Any) -> None:
     keep_private()
     try:
         check()
+        check_redis()
         if engines := serving.local_queues(options.get("queues") or ()):
             check_engine(settings.get())
             check_model(settings.get(), engines)

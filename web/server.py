@@ -51,6 +51,10 @@ def on_starting(server: Any) -> None:
     """Before anything is bound: refuse to serve strangers without keys."""
     logs.configure()
     refuse_open_doors(server.cfg.address)
+    try:
+        preflight.check_redis()
+    except BadSettings as error:
+        raise SystemExit(str(error)) from None
 
 
 def on_reload(server: Any) -> None:

@@ -14,7 +14,7 @@ from tasks.domain.batch import BatchOptions
 from tasks.domain.errors import BatchTooLarge, InvalidRequest, NoRoom
 from tasks.domain.job import Priority
 from tasks.domain.request import fingerprint
-from tasks.store import batches, capacity, durability, fleet, steps
+from tasks.store import batches, capacity, durability, fitness, fleet, steps
 from tasks.store.batches import NewBatch
 from tasks.store.earlier import Earlier
 from tasks.store.message import Message
@@ -92,6 +92,7 @@ class Upload:
         if self._refused is not None:
             raise self._refused
         here = settings.get()
+        fitness.default().ensure()
         if here.durable_accept:
             durability.default().ensure()
         first = Message(

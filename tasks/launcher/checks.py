@@ -7,20 +7,19 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 
-from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from tasks import preflight
+from tasks.domain.errors import Unavailable
 from tasks.engine.install import is_installed
 from tasks.launcher.terminal import LaunchError
 from tasks.launcher.valkey import LOOPBACK
 from tasks.serving import CPU_MODEL
 from tasks.settings import Settings
 from tasks.store import connection
+from tasks.store.fitness import Fit
 
 PREFIXES = {"nvidia_api_key": ("NVIDIA_API_KEY", "nvapi-"), "openrouter_api_key": ("OPENROUTER_API_KEY", "sk-or-")}
-#: Scripts with flags came with Redis 7.
-OLDEST_REDIS = 7
 
 
 def check_settings(here: Settings) -> None:
@@ -71,16 +70,17 @@ def check_redis(url: str) -> list[str]:
     """Warnings about a Redis that was given. Raises LaunchError when it cannot be used. The URL may hold a password."""
     try:
         redis = connection.connect(url)
-        major = int(str(redis.info("server")["redis_version"]).split(".")[0])
+        redis.ping()
+        found = Fit(redis).look()
     except AuthenticationError:
         raise LaunchError("the Redis in REDIS_URL does not accept the user or the password in it") from None
     except ResponseError as error:
         raise LaunchError(f"the Redis in REDIS_URL cannot be used: {error}") from None
-    except (RedisError, ValueError, OSError) as error:
+    except (RedisError, Unavailable, ValueError, OSError) as error:
         raise LaunchError(f"the Redis in REDIS_URL does not answer ({type(error).__name__}): is it running?") from None
-    if major < OLDEST_REDIS:
-        raise LaunchError(f"the Redis in REDIS_URL is too old: version {OLDEST_REDIS} or newer is needed")
-    return list(_redis_warnings(redis))
+    if found.fault:
+        raise LaunchError(found.fault)
+    return list(found.warnings)
 
 
 def is_loopback(host: str) -> bool:
@@ -89,18 +89,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _redis_warnings(redis: Redis) -> Iterator[str]:
-    try:
-        policy = redis.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-        append_only = redis.config_get("appendonly").get("appendonly", "yes")
-    except RedisError:
-        return  # a hosted Redis may not let us look
-    if policy != "noeviction":
-        yield f"the Redis in REDIS_URL has maxmemory-policy {policy}: when full it drops accepted jobs; use noeviction"
-    if append_only != "yes":
-        yield "the Redis in REDIS_URL has no append-only file: when it ends, accepted jobs are lost; use appendonly yes"
 
 
 def _check_port(host: str, port: int, name: str) -> None:

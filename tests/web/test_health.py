@@ -23,8 +23,9 @@ def test_ready_without_any_worker(client: FlaskClient) -> None:
     assert answer.status_code == 200
     assert answer.get_json() == {
         "status": "ready", "redis": "ok", "workers": [], "providers": {"gpu": [], "api": []},
-        "keys_refused": [],
+        "keys_refused": [], "warnings": answer.get_json()["warnings"],
     }  # fmt: skip
+    assert "no append-only file" in answer.get_json()["warnings"][0], "the tests' Valkey has none"
 
 
 def test_ready_while_an_engine_loads(client: FlaskClient) -> None:

@@ -60,3 +60,10 @@ class ReadySchema(Schema):
         required=True,
         metadata={"description": "The providers that refuse our key: their jobs wait until it is good again"},
     )
+    warnings = fields.List(
+        fields.String(),
+        required=True,
+        metadata={
+            "description": "Why Redis may lose accepted jobs: it drops them when full, or has no append-only file"
+        },
+    )
