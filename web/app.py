@@ -10,6 +10,7 @@ from flask import Flask
 from tasks import logs, settings
 from web import errors, local_access, request_log
 from web.api import describe
+from web.guesses import Guesses
 from web.resources import batch_items, batches, chat, docs, health, jobs, limits, models, usage, v1_batches, v1_files
 
 #: In the order in which the documentation shows them.
@@ -35,6 +36,7 @@ def create_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order of a job's fields is for reading
     app.config["MAX_CONTENT_LENGTH"] = here.max_body_bytes
     app.extensions["keyring"] = here.keyring
+    app.extensions["guesses"] = Guesses()
     request_log.attach(app)
     local_access.attach(app, here)
     errors.attach(app)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Response, current_app, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import Authorization
+from werkzeug.exceptions import TooManyRequests
 
 from tasks.domain.keyring import Keyring
 from web import errors
+from web.guesses import Guesses
 
 PUBLIC = "public"
 
@@ -22,11 +24,19 @@ class BearerAuth(HTTPTokenAuth):  # type: ignore[misc]  # untyped
         return Authorization("bearer", token=token.strip()) if scheme.lower() == "bearer" else None
 
     def authenticate(self, auth: Authorization | None, stored_password: str | None) -> str | None:
-        """The owner, or None to refuse."""
+        """The owner, or None to refuse. Raises TooManyRequests where many wrong keys came from."""
         keyring: Keyring = current_app.extensions["keyring"]
         if not keyring:
             return PUBLIC
-        return keyring.owner_of(auth.token or "") if auth else None
+        if not auth or not auth.token:
+            return None
+        guesses: Guesses = current_app.extensions["guesses"]
+        address = request.remote_addr or ""
+        if not guesses.may_try(address, auth.token):
+            raise TooManyRequests("too many wrong API keys came from this address", retry_after=1)
+        found = keyring.owner_of(auth.token)
+        guesses.note(address, auth.token, is_right=found is not None)
+        return found
 
 
 auth = BearerAuth(scheme="Bearer", realm="tandem")

@@ -9,9 +9,14 @@ import socket
 from types import FrameType
 from typing import Any
 
+import structlog
+
 from tasks import logs, preflight, settings
+from tasks.domain.keyring import LONG_ENOUGH
 from tasks.settings import BadSettings
 from web import prefer
+
+log = structlog.get_logger()
 
 
 def _start() -> settings.Settings:
@@ -50,6 +55,8 @@ logconfig_dict = {
 def on_starting(server: Any) -> None:
     """Before anything is bound: refuse to serve strangers without keys."""
     logs.configure()
+    if short := settings.get().keyring.short:
+        log.warning("keys.short", count=short, shorter_than=LONG_ENOUGH)
     refuse_open_doors(server.cfg.address)
     try:
         preflight.check_redis()

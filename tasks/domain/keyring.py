@@ -11,6 +11,8 @@ from dataclasses import dataclass
 OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: A key is sent in a header, where clients and servers agree on these characters only.
 KEY = re.compile(r"[!-~]+")
+#: Characters of a key that nobody guesses, if they are random.
+LONG_ENOUGH = 20
 FORM = "owner:key (owner: 1-64 letters, digits, '.', '_', '-'; key: printable ASCII characters, no spaces)"
 
 
@@ -19,6 +21,8 @@ class Keyring:
     """The owners and the sha-256 digests of their keys. The keys themselves are not kept."""
 
     held: tuple[tuple[str, bytes], ...]
+    #: How many of them are shorter than LONG_ENOUGH.
+    short: int = 0
 
     def __bool__(self) -> bool:
         """Whether a key is asked for at all."""
@@ -29,15 +33,17 @@ class Keyring:
         """Read `owner:key` pairs, separated by commas or lines. Raises ValueError, whose words never hold a key."""
         pairs = [pair.strip() for pair in text.replace("\n", ",").split(",")]
         held: dict[bytes, str] = {}
+        short = 0
         for place, pair in enumerate(pairs, 1):
             if not pair:
                 continue
             owner, digest = _pair(place, pair)
+            short += len(pair.partition(":")[2]) < LONG_ENOUGH
             if held.setdefault(digest, owner) != owner:
                 raise ValueError(f"entry {place} is a key that another owner has too")
         if text.strip() and not held:
             raise ValueError("it holds no key")
-        return cls(tuple((owner, digest) for digest, owner in held.items()))
+        return cls(tuple((owner, digest) for digest, owner in held.items()), short=short)
 
     def owner_of(self, token: str) -> str | None:
         """Whose key this is. Every digest is compared, so the time taken tells nothing."""

@@ -11,6 +11,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from tasks import preflight
 from tasks.domain.errors import Unavailable
+from tasks.domain.keyring import LONG_ENOUGH
 from tasks.engine.install import is_installed
 from tasks.launcher.terminal import LaunchError
 from tasks.launcher.valkey import LOOPBACK
@@ -53,7 +54,12 @@ def has_engine(here: Settings) -> bool:
 
 
 def key_warnings(here: Settings) -> Iterator[str]:
-    """One warning per key that does not look like its provider's."""
+    """One warning per key that does not look like its provider's, and one for keys of clients that can be guessed."""
+    if short := here.keyring.short:
+        yield (
+            f"TANDEM_API_KEYS has {short} key{'s' * (short > 1)} of fewer than {LONG_ENOUGH} characters, "
+            "which can be guessed: python3 -c 'import secrets; print(secrets.token_urlsafe())' makes a long one"
+        )
     for field, (name, prefix) in PREFIXES.items():
         key = getattr(here, field).get_secret_value()
         if key and not key.startswith(prefix):

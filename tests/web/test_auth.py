@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks.domain.keyring import Keyring
+from tasks.launcher import checks
+from tasks.settings import Settings
 from tests.web.conftest import MakeClient
 
 PROTECTED = [
@@ -41,6 +43,15 @@ def test_whatever_is_in_a_key_it_lets_in_and_nothing_like_it_does(make_client: M
     client = make_client(TANDEM_API_KEYS=f"ann:{key}")
     for said, status in ((key, 200), (f" {key} ", 200), (key[:-1], 401), (f"{key}=", 401), (f"{key} x", 401)):
         assert client.get("/jobs", headers={"Authorization": f"Bearer {said}"}).status_code == status, said
+
+
+def test_short_keys_are_counted_for_a_warning() -> None:
+    keys = Keyring.parse(f"ann:{'x' * 19},bob:{'y' * 20},cid:{'a:' * 10}z,dan:s")
+    assert keys.short == 2
+    assert list(checks.key_warnings(Settings.model_validate({"TANDEM_API_KEYS": f"ann:{'x' * 20}"}))) == []
+    (said,) = checks.key_warnings(Settings.model_validate({"TANDEM_API_KEYS": "ann:s3cret,bob:other"}))
+    assert "2 keys of fewer than 20" in said
+    assert "s3cret" not in said
 
 
 def test_two_keys_of_one_owner_see_the_same_jobs(make_client: MakeClient) -> None:
