@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from celery.backends.redis import RedisBackend
 from celery.backends.redis import SentinelBackend as PlainSentinelBackend
+from redis.exceptions import OutOfMemoryError
 
 log = structlog.get_logger()
 
@@ -45,7 +46,8 @@ class Quiet:
                 super().on_chord_part_return(request, state, result, propagate, **kwargs)  # type: ignore[misc]
                 return
             except Exception as error:
-                if time.monotonic() > ends_at:
+                # A full Redis stays so for long, and is no reason to keep a slot from others.
+                if time.monotonic() > ends_at or "OOM " in str(error) or isinstance(error, OutOfMemoryError):
                     log.warning("chord.part_not_noted", batch_id=request.group, error=type(error).__name__)
                     return
             threading.Event().wait(PAUSE_S)

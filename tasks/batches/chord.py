@@ -22,10 +22,15 @@ FINISH = "tasks.batch.finish"
 
 
 def publish_batch(batch_id: str, shards: Iterable[Message]) -> None:
-    """Send one chord over the shards of a batch. What cannot be sent is found as a lost message."""
+    """Send one chord over the shards of a batch.
+
+    Where Redis is too full for a chord the shards go without: the batch's own counter says when it is over. What
+    cannot be sent at all is found as a lost message.
+    """
+    parts = list(shards)
     header = [
         app.signature(publish.STEP, args=(one.job_id, one.epoch), queue=one.queue, priority=one.priority)
-        for one in shards
+        for one in parts
     ]
     body = app.signature(
         FINISH, args=(batch_id,), queue=steps.QUEUE, priority=int(Priority.INTERACTIVE), immutable=True
@@ -35,3 +40,4 @@ def publish_batch(batch_id: str, shards: Iterable[Message]) -> None:
         log.info("batch.begun", batch_id=batch_id, shards=len(header))
     except (OperationalError, RedisError, OSError) as error:
         log.warning("batch.chord_not_sent", batch_id=batch_id, error=type(error).__name__)
+        publish.send(parts)

@@ -41,6 +41,10 @@ class Drain:
             self._here.draining.set()
             self._thread.start()
 
+    def end_with(self, status: int) -> None:
+        """End with this status, should nothing else have set one."""
+        self._status = self._status or status
+
     def start_now(self, status: int) -> None:
         """Begin without a grace, and end with `status`."""
         self._grace_s, self._status = 0.0, status

@@ -41,6 +41,7 @@ class Duties(bootsteps.StartStopStep):
         queues = worker.app.amqp.queues
         engines = serving.local_queues(queues.consume_from)
         self.has_engine = bool(engines)
+        self.was_asked = False
         servings = tuple(serving.local(here, queue) for queue in engines) or serving.hosted(here)
         # Nothing is popped that nobody here can answer: what was accepted for a provider whose key is gone waits.
         others = [name for name in queues.consume_from if not serving.is_hosted(name)]
@@ -73,9 +74,15 @@ class Duties(bootsteps.StartStopStep):
         log.info("worker.started", worker=self.process.name, queues=self.gate.queues)
 
     def stop(self, worker: Any) -> None:
-        """Leave: what is not finished within the grace is put back. Ends the process."""
+        """Leave: what is not finished within the grace is put back. Ends the process.
+
+        The status is not 0 unless it was asked to: Celery stops a worker in the same way when it breaks.
+        """
+        if not self.was_asked and isinstance(worker.exitcode, int):
+            self.drain.end_with(worker.exitcode)
         self.drain.start()
         self.drain.join()
 
     def _on_shutdown(self, **_: Any) -> None:
+        self.was_asked = True
         self.drain.start()

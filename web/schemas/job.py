@@ -17,7 +17,18 @@ class WaitSchema(Schema):
 
     reason = fields.String(
         required=True,
-        metadata={"enum": ["queue", "backoff", "rate_limit", "circuit_open", "key_refused", "paused", "coalesced"]},
+        metadata={
+            "enum": [
+                "queue",
+                "backoff",
+                "rate_limit",
+                "circuit_open",
+                "key_refused",
+                "paused",
+                "storage_full",
+                "coalesced",
+            ]
+        },
     )
     until = fields.String(required=True, allow_none=True, metadata=TIMES)
 

@@ -102,6 +102,14 @@ local function wait(limit, until_ms, sure)
   return {"held", math.max(again - now, 0), unpack(send)}
 end
 
+local full_until = tonumber(redis.call("HGET", limit_key(STORAGE), "until") or 0)
+if full_until > now then
+  redis.call("HINCRBY", key, "epoch", 1)
+  unbook(names, call)
+  park(id, key, now, STORAGE, full_until, "storage_full")
+  return {"held", full_until - now}
+end
+
 for _, limit in ipairs({provider, provider .. ":" .. target}) do
   local held_until = tonumber(redis.call("HGET", limit_key(limit), "until") or 0)
   if held_until > now then return wait(limit, held_until, held_until) end

@@ -18,6 +18,8 @@ local RECORD_VERSION, NEWER_MS = 1, 1000
 local ATTEMPTS_KEPT = 32
 -- Behind "paused:{batch}" wait the items of a paused batch that are not their shards' any more.
 local PAUSE_LINE = "paused:"
+-- The limit that holds all claims while Redis is nearly full: what is in hand must be settled in what is left.
+local STORAGE = "storage"
 local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 
 local function now_us()

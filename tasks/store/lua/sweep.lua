@@ -20,6 +20,14 @@ if now - tonumber(state.swept_at or 0) > lease / 3 and now > grace_until + lease
 end
 redis.call("HSET", "tandem:sweep", "swept_at", now)
 
+-- Above this share of maxmemory nobody claims, until so long after it was last seen.
+local FULL, FULL_MS = 0.97, 2000
+local memory = redis.call("INFO", "memory")
+local used, most = tonumber(memory:match("\nused_memory:(%d+)")), tonumber(memory:match("\nmaxmemory:(%d+)"))
+if most > 0 and used > most * FULL then
+  redis.call("HSET", limit_key(STORAGE), "until", now + FULL_MS, "step", 1, "wake_at", 0)
+end
+
 -- When the workers of each host were last seen; a worker's name is node@host#life.
 local hosts
 local function seen_on_host_of(worker)
