@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = _env("TANDEM_MAX_BODY_BYTES", 8 * 1024 * 1024, gt=0)
     durable_accept: bool = _env("TANDEM_DURABLE_ACCEPT", False)
     accept_until: float = _env("TANDEM_ACCEPT_UNTIL", 0.85, gt=0, le=1)
+    valkey_maxmemory: str = _env("TANDEM_VALKEY_MAXMEMORY", "", pattern=r"^([1-9][0-9]*(kb|mb|gb)?)?$")
 
     image_max_bytes: int = _env("TANDEM_IMAGE_MAX_BYTES", 8 * 1024 * 1024, gt=0)
     image_fetch_s: float = _env("TANDEM_IMAGE_FETCH_S", 10.0, gt=0)

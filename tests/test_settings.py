@@ -31,6 +31,7 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
     ("an unescaped password", {"REDIS_URL": f"redis://:a#{SECRET}@127.0.0.1:6379/0"}, "%-escapes"),
     ("a named database", {"REDIS_URL": f"redis://127.0.0.1/{SECRET}"}, "[/number]"),
     ("options", {"REDIS_URL": f"redis://127.0.0.1/0?client_name={SECRET}"}, "redis://"),
+    ("a size in words", {"TANDEM_VALKEY_MAXMEMORY": "half"}, "match pattern"),
     ("an unknown level", {"LOG_LEVEL": "loud"}, "'WARNING'"),
     ("an unknown format", {"LOG_FORMAT": "xml"}, "'console' or 'json'"),
     ("a key without owner", {"TANDEM_API_KEYS": f"ann:one,{SECRET}"}, "entry 2 is not owner:key"),

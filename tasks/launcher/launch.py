@@ -58,7 +58,9 @@ def _run_in(here: Settings, interrupt: Interrupt) -> None:
         say(f"ending what an interrupted run left behind ({len(remains)} processes)")
         owner.end(here.data)
     checks.check_ports(here)
-    server = None if "redis_url" in here.model_fields_set else valkey.embedded(here.data)
+    server = (
+        None if "redis_url" in here.model_fields_set else valkey.embedded(here.data, maxmemory=here.valkey_maxmemory)
+    )
     warnings = list(checks.key_warnings(here)) + (checks.check_redis(here.redis_url) if server is None else [])
     for line in warnings:
         warn(line)

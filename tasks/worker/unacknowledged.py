@@ -55,7 +55,7 @@ class Unacknowledged(redis.Channel):
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         line = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))  # type: ignore[attr-defined]
-        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+        with self.conn_or_acquire() as client:
             _run(client, "send", [line], 0, dumps(message))
             self._maybe_update_queues_expire(client, queue)  # type: ignore[attr-defined]
 
@@ -71,7 +71,7 @@ class Unacknowledged(redis.Channel):
             self._fanout_queues[queue] = (exchange, routing_key.replace("#", "*"))  # type: ignore[attr-defined]
         prefixes = (self.keyprefix_queue, self.keyprefix_binding_permanent)  # type: ignore[attr-defined]
         binding = self.sep.join([routing_key or "", pattern or "", queue or ""])
-        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+        with self.conn_or_acquire() as client:
             _run(client, "bind", [prefix % (exchange,) for prefix in prefixes], binding)
 
 

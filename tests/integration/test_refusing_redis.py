@@ -80,7 +80,7 @@ def test_above_its_limit_what_was_accepted_still_moves_and_nothing_new_is_claime
         assert {why(service, one) for one in waiting[1:]} == {"storage_full"}
         redis.delete("filled")
         for one in waiting[1:]:
-            until(lambda one=one: service.job(one)["status"] == "completed", within_s=30)  # type: ignore[misc]
+            until(lambda one=one: service.job(one)["status"] == "completed", within_s=60)  # type: ignore[misc]
         assert worker.exits == [-9], "it did not come up on a full Redis"
 
 

@@ -14,6 +14,7 @@ import requests
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from tasks.launcher.memory import available_bytes
 from tests.launcher.launched import COMMAND, FOLDER, Launched, survivors
 from tests.support.polling import until
 from tests.support.valkey import Valkey
@@ -58,8 +59,9 @@ def test_the_embedded_valkey_lets_no_stranger_in_and_drops_nothing(run: Launched
     url = (run.data / "valkey" / "url").read_text().strip()
     with pytest.raises(AuthenticationError):
         Redis.from_url(f"redis://{url.split('@')[1]}").ping()
-    settings = Redis.from_url(url, decode_responses=True).config_get("maxmemory-policy", "appendonly")
-    assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes"}
+    settings = Redis.from_url(url, decode_responses=True).config_get("maxmemory-policy", "appendonly", "maxmemory")
+    half = str(available_bytes() // 2)
+    assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes", "maxmemory": half}
 
 
 def test_nobody_else_tells_the_sandbox_how_to_answer(run: Launched) -> None:
