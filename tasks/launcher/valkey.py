@@ -85,7 +85,7 @@ class Valkey:
 
 
 def embedded(data: Path, *, maxmemory: str = "") -> Valkey:
-    """The server whose data lie under `data`. `maxmemory` is Valkey's word for it; half of the memory where it is empty."""
+    """The server whose data lie under `data`. `maxmemory` as Valkey reads it; half of the memory where it is empty."""
     most = maxmemory or str(memory.available_bytes() // 2)
     return Valkey(directory=data / "valkey", port=free_port(), password=secrets.token_urlsafe(24), maxmemory=most)
 
