@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.nemesis import Nemesis, restart_redis, submit_for
 from tests.support.polling import until
+from tests.support.relay import Relay
 from tests.support.service import Service
 from tests.support.verdict import judge, unfinished, wait_for_all
 
@@ -62,6 +63,20 @@ def test_redis_frozen_for_thirty_seconds(tmp_path: Path) -> None:
         assert {(code, hint is not None) for code, _, hint in answered} == {(503, True)}
         assert slowest <= 5
         assert verdict.is_clean()
+
+
+def test_a_worker_whose_connections_are_half_open_is_deaf_for_fifteen_seconds_at_the_most(tmp_path: Path) -> None:
+    with Service(tmp_path, workers=0) as service, Relay(service.valkey.port) as relay:
+        service.add_worker(REDIS_URL=relay.url)
+        until(service.is_ready, within_s=30)
+        until(lambda: service.job(service.submit())["status"] == "completed", within_s=20, every_s=1)
+        relay.half_open()
+        began = time.monotonic()
+        job_id = service.submit()
+        until(lambda: service.job(job_id)["status"] == "completed", within_s=60)
+        print(f"deaf for {time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < 15 + 5, "by a busy machine's clock"
+        assert service.workers[0].exits == []
 
 
 def test_flushed_messages_are_sent_again(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Relay:
         self._open: list[socket.socket] = [self._listening]
         self._word = b""
         self._is_lost = False
+        self._silent: set[socket.socket] = set()
         self.broken = threading.Event()
         self.url = f"redis://127.0.0.1:{self._listening.getsockname()[1]}/0"
 
@@ -37,6 +38,10 @@ class Relay:
         """Answer the next command that holds the word; from then on nobody answers here."""
         self._word, self._is_lost = word.encode(), False
         return self
+
+    def half_open(self) -> None:
+        """From now on nothing goes through the connections that are there, and nobody is told; new ones are good."""
+        self._silent |= set(self._open)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -57,12 +62,16 @@ class Relay:
 
     def _ask(self, client: socket.socket, server: socket.socket, marked: threading.Event) -> None:
         while data := client.recv(CHUNK_BYTES):
+            if client in self._silent:
+                continue
             if self._word and self._word in data:
                 marked.set()
             server.sendall(data)
 
     def _answer(self, client: socket.socket, server: socket.socket, marked: threading.Event) -> None:
         while data := server.recv(CHUNK_BYTES):
+            if client in self._silent:
+                continue
             is_marked = marked.is_set()
             # Before the answer is out: behind it the next question may come, and be marked.
             marked.clear()
