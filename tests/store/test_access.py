@@ -113,6 +113,7 @@ def test_an_answer_lets_all_go_in_growing_groups(store: Jobs, accounts: Access, 
     assert trying is not None
     answer(store, trying)
     assert accounts.held() == []
+    assert store.redis.smembers(keys.CIRCUITS) == set(), "its name would be kept for ever"
     gone = 0
     for _ in range(3):
         store.redis.hset(keys.limit(keys.circuit_line(f"key:{PROVIDER}")), "wake_at", 1)

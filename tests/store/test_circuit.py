@@ -197,6 +197,7 @@ def test_those_who_wait_go_one_at_a_time_and_in_groups_once_it_is_closed(store: 
     assert [len(group.messages) for group in groups] == [1, 2, 4]
     assert [group.next_in_s for group in groups] == [LET_GO_STEP_S, LET_GO_STEP_S, None]
     assert Circuits(store.redis).not_closed() == []
+    assert store.redis.smembers(keys.CIRCUITS) == set(), "its name would be kept for ever"
 
 
 def test_whoever_tried_in_vain_lines_up_behind_the_others(store: Jobs, due: Due) -> None:
