@@ -105,6 +105,7 @@ def _is_private(batch_id: str, plan: Plan) -> bool:
 
 
 def _result(custom_id: str, job: Job) -> dict[str, str]:
-    content: Any = (job.result or {}).get("content")
+    said = job.result or {}
+    content: Any = said.get("content") or said.get("refusal")
     error = f"{job.error.code}: {job.error.message}" if job.error else ""
     return {"custom_id": custom_id, "status": job.status.value, "content": content or "", "error": error}

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-#: The only ways an answer may end; anything else is not an answer.
-FINISHED = frozenset({"stop", "length", "tool_calls"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
@@ -51,15 +48,23 @@ class ChatResult:
     reasoning: str | None = None
     tool_calls: tuple[dict[str, Any], ...] = ()
     finish_reason: str
+    #: In the model's own words, why it does not answer.
+    refusal: str | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it says nothing at all."""
+        return not (self.tool_calls or self.refusal or (self.content and not self.content.isspace()))
 
     def to_json(self) -> dict[str, Any]:
-        """The result as the API shows it."""
-        return {
+        """The result as the API shows it; `refusal` only where there is one."""
+        said = {
             "content": self.content,
             "reasoning": self.reasoning,
             "tool_calls": list(self.tool_calls),
             "finish_reason": self.finish_reason,
         }
+        return said if self.refusal is None else said | {"refusal": self.refusal}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from tasks.domain.provider_errors import (
     ProviderOverloaded,
     ReasoningExhausted,
 )
-from tasks.domain.result import FINISHED, ChatResult, Completion, Usage
-from tasks.providers import lists, received
+from tasks.domain.result import ChatResult, Completion, Usage
+from tasks.providers import finish, lists, received
 
 THINK, END_THINK = "<think>", "</think>"
 
@@ -35,21 +35,25 @@ def parsed(body: bytes) -> dict[str, Any]:
 def completion(body: dict[str, Any], *, model: str) -> Completion[ChatResult]:
     """The answer in a chat completion; `model` is what was asked for, should the body not name one.
 
-    An answer is one that ended by itself (stop, length, tool_calls) and says something. What is none raises
+    An answer is one that came to an end and says something: content, a tool call, or the model's own refusal. What
+    says half of it before a filter stopped it, or ends in a word that nobody knows, is one. What is none raises
     * ProviderOverloaded for no choice at all, or one broken off (`abort`, `error`, no finish_reason): seen from
       aggregators and dying engines under load, and the next try mostly succeeds;
-    * BadRequest for a content filter's stop: the same prompt will meet it again;
+    * BadRequest for a content filter's stop with nothing said: the same prompt will meet it again;
     * ReasoningExhausted when the tokens ran out among the thoughts;
     * InvalidResponse when it ended well with nothing said: a wrong parser or template upstream, the same next time.
     """
     choice = first_choice(body)
     reason = choice.get("finish_reason")
-    if reason == "content_filter":
-        raise BadRequest("the provider's content filter stopped the answer")
-    if reason not in FINISHED:
+    if finish.is_broken_off(reason):
         raise ProviderOverloaded("the provider broke the answer off")
+    known = finish.known(reason)
     usage = usage_of(body.get("usage"))
-    result = result_of(choice.get("message"), finish_reason=reason)
+    result = result_of(choice.get("message"), finish_reason=known)
+    if result.is_silent and known == finish.FILTERED:
+        raise BadRequest("the provider's content filter stopped the answer")
+    if result.is_silent and known is None:
+        raise ProviderOverloaded("the provider broke the answer off")
     raise_if_silent(result, usage)
     return Completion(result=result, usage=usage, model=named(body, model))
 
@@ -68,19 +72,21 @@ def first_choice(body: dict[str, Any]) -> dict[str, Any]:
     return choices[0]
 
 
-def result_of(said: Any, *, finish_reason: str) -> ChatResult:
-    """A choice's message, with the thoughts kept apart from the answer."""
+def result_of(said: Any, *, finish_reason: str | None) -> ChatResult:
+    """A choice's message, with the thoughts kept apart from the answer. Without a reason it ended as it looks."""
     said = said if isinstance(said, dict) else {}
     content, thoughts = said.get("content"), said.get("reasoning_content") or said.get("reasoning")
     thoughts = thoughts if isinstance(thoughts, str) else None
     if isinstance(content, str):
         content, thoughts = (content.lstrip(), thoughts.strip()) if thoughts else without_thoughts(content)
-    calls = said.get("tool_calls")
+    said_calls, refusal = said.get("tool_calls"), said.get("refusal")
+    calls = tuple(_call(one) for one in said_calls if isinstance(one, dict)) if isinstance(said_calls, list) else ()
     return ChatResult(
         content=content if isinstance(content, str) else None,
         reasoning=thoughts,
-        tool_calls=tuple(_call(one) for one in calls if isinstance(one, dict)) if isinstance(calls, list) else (),
-        finish_reason=finish_reason,
+        tool_calls=calls,
+        finish_reason=finish_reason or ("tool_calls" if calls else "stop"),
+        refusal=refusal if isinstance(refusal, str) and refusal.strip() else None,
     )
 
 
@@ -107,7 +113,7 @@ def without_thoughts(content: str) -> tuple[str, str | None]:
 def raise_if_silent(result: ChatResult, usage: Usage | None) -> None:
     """Raise ReasoningExhausted or EmptyAnswer for a result that says nothing. An empty text says something,
     unless it is where the tokens ran out while thinking."""
-    if result.tool_calls or (result.content and not result.content.isspace()):
+    if not result.is_silent:
         return
     thought = bool(result.reasoning) or bool(usage and usage.reasoning_tokens)
     if result.finish_reason == "length" and thought:

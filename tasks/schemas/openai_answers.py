@@ -64,7 +64,7 @@ def _model(job: Job) -> str:
 
 
 def _chat(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": result["content"], "refusal": None}
+    message = {"role": "assistant", "content": result["content"], "refusal": result.get("refusal")}
     if result.get("tool_calls"):
         message["tool_calls"] = result["tool_calls"]
     if result.get("reasoning"):

@@ -25,6 +25,9 @@ WORDS = {
     "HALFERROR": (400, r'{"error": {"message": "bad \ud83d", "code": 400}}'),
     "LINES": (200, CHAT % (r'"content": "one\u2028two\u2029three\u0085four"', "stop")),
     "NAN": (200, CHAT % (f'"content": null, "tool_calls": [{CALL}], "x": NaN', "tool_calls")),
+    "REFUSAL": (200, CHAT % ('"content": null, "refusal": "I cannot help with that."', "stop")),
+    "FILTER": (200, CHAT % ('"content": "The first half"', "content_filter")),
+    "EOS": (200, CHAT % ('"content": "done"', "eos")),
     "HUGE": (200, CHAT % (f'"content": "{"x" * 1_000_000}"', "stop")),
 }
 
@@ -77,10 +80,13 @@ def over(service: Service, job_id: str, owner: dict[str, str] = ANN) -> dict[str
         ("HALFTHOUGHT 1", "completed", {"reasoning": f"hm {GONE}"}),
         ("HALFERROR 1", "failed", {"code": "bad_request", "message": f"nim refused the request: bad {GONE}"}),
         ("HUGE 1", "failed", {"code": "invalid_response"}),
+        ("REFUSAL 1", "completed", {"content": None, "refusal": "I cannot help with that.", "finish_reason": "stop"}),
+        ("FILTER 1", "completed", {"content": "The first half", "finish_reason": "content_filter"}),
+        ("EOS 1", "completed", {"content": "done", "finish_reason": "stop"}),
     ],
 )
 def test_one_call_is_made_and_what_can_be_kept_is_told(
-    service: Service, upstream: Upstream, prompt: str, status: str, told: dict[str, str]
+    service: Service, upstream: Upstream, prompt: str, status: str, told: dict[str, Any]
 ) -> None:
     job = over(service, service.submit(prompt))
     assert job["status"] == status
@@ -103,8 +109,8 @@ def test_a_record_that_has_them_since_an_earlier_version_is_told_without(service
 
 
 def test_a_batch_with_some_of_them_harms_nobody_and_is_read_line_by_line(service: Service, upstream: Upstream) -> None:
-    odd = ["HALF", "HALFTHOUGHT", "LINES", "NAN"]
-    prompts = [f"{odd[n // 5 % 4] if n % 5 == 0 else 'harmless'} in a batch {n}" for n in range(60)]
+    odd = ["HALF", "HALFTHOUGHT", "LINES", "NAN", "REFUSAL", "FILTER"]
+    prompts = [f"{odd[n // 5 % 6] if n % 5 == 0 else 'harmless'} in a batch {n}" for n in range(60)]
     others = [f"of another owner {n}" for n in range(20)]
     with openai_client.connected(service.url, ANN["Authorization"].removeprefix("Bearer ")) as client:
         lines = [request(str(n), messages=[{"role": "user", "content": prompt}]) for n, prompt in enumerate(prompts)]
@@ -121,3 +127,7 @@ def test_a_batch_with_some_of_them_harms_nobody_and_is_read_line_by_line(service
         for raw in (client.files.content(str(done.output_file_id)).content, results):
             found = [strict(line) for line in raw.decode().splitlines()]
             assert sorted(int(line["custom_id"]) for line in found) == list(range(60))
+        refused = [strict(line) for line in client.files.content(str(done.output_file_id)).text.splitlines()]
+        said = {line["custom_id"]: line["response"]["body"]["choices"][0] for line in refused}
+        assert said["20"]["message"]["refusal"] == "I cannot help with that."
+        assert (said["25"]["finish_reason"], said["25"]["message"]["refusal"]) == ("content_filter", None)

@@ -104,3 +104,55 @@ def test_a_missing_total_is_added_up() -> None:
     expected = Usage(prompt_tokens=2, completion_tokens=3, total_tokens=5)
     said = {"prompt_tokens": 2, "completion_tokens": 3, "prompt_tokens_details": None}
     assert answers.usage_of(said) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("eos", "stop"),
+        ("STOP", "stop"),
+        ("end_turn", "stop"),
+        ("a word of its own", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("content_filter", "content_filter"),
+        ("SAFETY", "content_filter"),
+    ],
+)
+def test_whatever_word_it_ends_in_content_is_an_answer(word: str, reason: str) -> None:
+    assert result(word, content="done") == ChatResult(content="done", finish_reason=reason)
+
+
+@pytest.mark.parametrize("word", ["tool_use", "function_call", "a word of its own"])
+def test_whatever_word_it_ends_in_a_tool_call_is_an_answer(word: str) -> None:
+    said = result(word, content=None, tool_calls=[{"id": "a"}])
+    assert (said.tool_calls, said.finish_reason) == (({"id": "a"},), "tool_calls")
+
+
+@pytest.mark.parametrize("word", ["stop", "content_filter", "refusal"])
+def test_a_refusal_in_the_models_words_is_an_answer(word: str) -> None:
+    said = result(word, content=None, refusal="I cannot help with that.")
+    assert said.to_json()["refusal"] == "I cannot help with that."
+    assert said.content is None
+    assert "refusal" not in result(content="yes", refusal=None).to_json()
+
+
+@pytest.mark.parametrize("word", ["abort", "error", "ERROR", "", None, 5, ["stop"]])
+def test_what_was_broken_off_is_no_answer_whatever_it_says(word: Any) -> None:
+    with pytest.raises(errors.ProviderOverloaded):
+        result(word, content="The first half")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("content_filter", errors.BadRequest),
+        ("safety", errors.BadRequest),
+        ("a word of its own", errors.ProviderOverloaded),
+        ("eos", errors.EmptyAnswer),
+    ],
+)
+@pytest.mark.parametrize("message", [{"content": None}, {"content": None, "refusal": ""}])
+def test_with_nothing_said_it_is_none(word: str, kind: type[Exception], message: dict[str, Any]) -> None:
+    with pytest.raises(kind):
+        result(word, **message)

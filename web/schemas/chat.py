@@ -90,7 +90,8 @@ class ChatStatusSchema(Schema):
 
 
 def _result(job: Job) -> dict[str, Any]:
-    response = job.result.get("content") if job.result else None
+    said = job.result or {}
+    response = said.get("content") or said.get("refusal", said.get("content"))
     queue, took_s = _answered(job)
     return {"response": response, "mode": queue.partition(".")[0], "latency_ms": round(took_s * 1000, 1)}
 

@@ -61,7 +61,10 @@ class ResultSchema(Schema):
     content = fields.String(required=True, allow_none=True)
     reasoning = fields.String(required=True, allow_none=True)
     tool_calls = fields.List(fields.Dict(), required=True)
-    finish_reason = fields.String(required=True)
+    finish_reason = fields.String(
+        required=True, metadata={"description": "stop, length, tool_calls, or content_filter: a half answer."}
+    )
+    refusal = fields.String(metadata={"description": "Why the model does not answer, where it says so itself."})
 
 
 class EmbeddingResultSchema(Schema):

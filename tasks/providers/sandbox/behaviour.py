@@ -23,7 +23,7 @@ real model's, is answered promptly.
 | `no-choice` | the answer has no choice |
 | `no-finish` | the answer has no finish_reason |
 | `abort` | the answer breaks off with finish_reason `abort` |
-| `filter` | the answer ends with finish_reason `content_filter` |
+| `filter` | the answer ends with finish_reason `content_filter` before anything is said |
 | `null-content` | the answer ended well and its content is null |
 | `thoughts` | thoughts in `reasoning_content`, then an answer |
 | `think-tags` | thoughts in `<think>…</think>`, then an answer |

@@ -82,7 +82,7 @@ def ended(ending: Ending, content: str, finish: str) -> tuple[dict[str, Any], st
     endings: dict[Ending, tuple[dict[str, Any], str | None]] = {
         Ending.NO_FINISH: (plain, None),
         Ending.ABORT: (plain, "abort"),
-        Ending.FILTER: (plain, "content_filter"),
+        Ending.FILTER: ({"content": None}, "content_filter"),
         Ending.NULL_CONTENT: ({"content": None}, "stop"),
         Ending.THOUGHTS: ({"content": content, "reasoning_content": THOUGHTS}, finish),
         Ending.THINK_TAGS: ({"content": f"<think>{THOUGHTS}</think>\n\n{content}"}, finish),
