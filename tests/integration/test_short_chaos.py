@@ -127,12 +127,12 @@ def test_a_batch_whose_reader_is_killed_is_composed_as_if_it_had_not_been(tmp_pa
     with Service(tmp_path, workers=1) as service:
         batch_id = batch.submit(service, lines, defaults={"model": "sandbox/slow-30000ms"})
         redis, record, shards = service.valkey.client, keys.batch(batch_id), keys.shards(batch_id)
-        until(lambda: 0 < int(redis.hget(record, "expanded") or 0) < count / 100, within_s=20, every_s=0.001)
+        until(lambda: 0 < int(redis.hget(record, "expanded") or 0) < count / 100, within_s=60, every_s=0.001)
         service.workers[0].kill()
-        until(lambda: redis.llen(shards), within_s=30, every_s=0.0005)
+        until(lambda: redis.llen(shards), within_s=90, every_s=0.0005)
         service.workers[0].kill()
         was_composed = redis.hget(record, "status") != "validating"
-        until(lambda: redis.hget(record, "status") == "in_progress", within_s=30)
+        until(lambda: redis.hget(record, "status") == "in_progress", within_s=90)
         print(f"killed {'behind' if was_composed else 'in'} the composition")
         assert redis.exists(keys.loads(batch_id)) == 0
         names = [keys.job(steps.step_id(batch_id, str(name))) for name in redis.lrange(shards, 0, -1)]
@@ -142,4 +142,4 @@ def test_a_batch_whose_reader_is_killed_is_composed_as_if_it_had_not_been(tmp_pa
         batch.act(service, batch_id, "cancel")
         assert batch.ended(service, batch_id)["counts"]["cancelled"] == count
         service.http.delete(f"{service.url}/batches/{batch_id}", timeout=10).raise_for_status()
-        until(lambda: not redis.keys(f"{record}*"), within_s=20)
+        until(lambda: not redis.keys(f"{record}*"), within_s=60)
