@@ -83,6 +83,18 @@ def test_whoever_waits_is_woken_by_the_end(store: Jobs) -> None:
         waiters.stop()
 
 
+def test_whoever_waits_is_woken_by_an_erasure(store: Jobs) -> None:
+    job_id = accept(store)
+    waiters = events.Waiters(store.redis)
+    threading.Timer(0.2, lambda: store.erase(job_id, "o")).start()
+    begun = time.monotonic()
+    try:
+        assert waiters.wait(job_id, lambda: not store.redis.exists(keys.job(job_id)), 60)
+        assert time.monotonic() - begun < 30, "woken by its time, not by the erasure"
+    finally:
+        waiters.stop()
+
+
 def heard_of(store: Jobs) -> PubSub:
     """What whoever runs jobs is told, from now on."""
     told = store.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
