@@ -44,7 +44,7 @@ class House:
                 BATCH, chunk, [b'%d {"custom_id": "%d", "prompt": "x", "mode": "api"}' % (n, n) for n in numbers]
             )
         fields = {"owner": "o", "total": str(CHUNKS * 100), "lines": str(CHUNKS * 100), "chunks": str(CHUNKS),
-                  "metadata": "{}", "options": json.dumps(options)}  # fmt: skip
+                  "metadata": "{}", "options": json.dumps(options), "may_simulate": "1"}  # fmt: skip
         store.accept(NewBatch(id=BATCH, owner="o", idempotency_key=None, fingerprint="f", expires_in_s=600,
                               message="first", fields=fields))  # fmt: skip
         self.redis.hset(keys.job(STEP), "suspect", 1)
