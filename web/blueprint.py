@@ -22,6 +22,7 @@ WHY = {
     413: "The body is too large",
     415: "The body is of another type or charset than UTF-8, or is compressed",
     422: "Something asked for cannot be; `errors` names the fields",
+    429: "Many wrong API keys came from this address: `Retry-After` says when the next one is looked at",
     503: "Nothing here can take it now; `Retry-After` says when to come back",
 }
 
@@ -58,7 +59,12 @@ def described(*names: str) -> dict[str, Any]:
 
 
 #: Headers of refusals.
-TOLD = {401: described("WWW-Authenticate"), 503: described("Retry-After")}
+TOLD = {401: described("WWW-Authenticate"), 429: described("Retry-After"), 503: described("Retry-After")}
+
+
+def with_guesses(statuses: tuple[int, ...]) -> tuple[int, ...]:
+    """The same, and 429 where a key is asked for: who sends wrong ones is slowed."""
+    return (*statuses, 429) if 401 in statuses else statuses
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is untyped
@@ -100,7 +106,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # smorest is un
         """Document the errors that an operation may answer with."""
 
         def decorate(view: View) -> View:
-            for status in statuses:
+            for status in with_guesses(statuses):
                 how = {"schema": ProblemSchema, "content_type": errors.PROBLEM, "description": WHY[status]}
                 view = self.alt_response(status, headers=TOLD.get(status), **how)(view)
             return view
@@ -127,7 +133,7 @@ class OpenAIBlueprint(Blueprint):
         """Document the errors that an operation may answer with."""
 
         def decorate(view: View) -> View:
-            for status in statuses:
+            for status in with_guesses(statuses):
                 how = {"schema": OpenAIErrorSchema, "description": OPENAI_WHY.get(status, WHY[status])}
                 view = self.alt_response(status, headers=TOLD.get(status), **how)(view)
             return view
