@@ -104,6 +104,8 @@ def test_a_newcomer_does_not_overtake_who_waits_for_the_same_room(valkey: Valkey
     """There is room again, and nobody has let the parked one go yet: the room is its own."""
     house = House(valkey, upstream={"rpm": 1})
     waiting, newcomer = house.accept(), house.accept()
+    # Within one millisecond they have no order.
+    valkey.client.hincrby(keys.job(newcomer), "created_at", 1)
     house.jobs.call_over(over(house.claim(house.accept())))
     assert house.take(waiting).claim is None
     house.pass_time(A_WINDOW_AND_MORE_S)
