@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 
 from tasks import settings
@@ -36,5 +35,5 @@ def _keep_images(ids: Sequence[str], plan: Plan) -> None:
     """They were kept for the first round's deadline."""
     requests = (ChatRequest.from_json(json.loads(text)) for text in batch_work.default().seen(ids))
     references = {image.url for request in requests for image in request.images()}
-    left_s = max(0.0, plan.expires_at_s - time.time())
+    left_s = max(0.0, plan.left_s)
     media.default().prolong(references, for_s=left_s + settings.get().job_ttl_s)

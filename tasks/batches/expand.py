@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import structlog
 
 from tasks import dispatch, publish, questions, routing
@@ -91,7 +89,7 @@ def _expand(batch_id: str, plan: Plan, chunk: int) -> None:
 def _taken(batch_id: str, item: Item | InvalidItem, plan: Plan) -> NewItem | InvalidItem:
     if isinstance(item, InvalidItem):
         return item
-    left_s = plan.expires_at_s - time.time()
+    left_s = plan.left_s
     asked = item.asked.submission(owner=plan.owner, key=None, default_expires_in_s=left_s)
     try:
         route = _route(asked, is_to_run=left_s > 0 and not plan.is_unwanted, simulated=plan.may_simulate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -59,7 +58,7 @@ def _submit(batch_id: str, plan: Plan) -> str:
         idempotency_key=None,
         fingerprint="",
         # It ends with its batch, at the deadline at the latest.
-        expires_in_s=min(asked.expires_in_s, max(0.0, plan.expires_at_s - time.time())),
+        expires_in_s=min(asked.expires_in_s, max(0.0, plan.left_s)),
         list_age_s=LONGEST_EXPIRES_IN_S + settings.get().job_ttl_s,
         fields={**fields, "last_of": batch_id},
         message=publish.encode(first),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ class Plan:
     which the first `expanded` have been read; in a further round the first `reset` pages of items have been put back.
     `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was cancelled or erased while it was read,
     `is_erased`: erased. `may_simulate`: only the sandbox was there when it was accepted, and may answer it. `ended`:
-    how many items have ended, by how."""
+    how many items have ended, by how. `ends_at`: the deadline by this process' time.monotonic()."""
 
     status: str
     owner: str
@@ -92,7 +93,7 @@ class Plan:
     reset: int
     invalid: int
     round: int
-    expires_at_s: float
+    ends_at: float
     options: Mapping[str, Any]
     is_unwanted: bool
     is_erased: bool
@@ -104,9 +105,14 @@ class Plan:
         """That of its items and shards."""
         return Priority(self.options.get("priority", Priority.NORMAL))
 
+    @property
+    def left_s(self) -> float:
+        """Until its deadline; not positive when that has passed. Its worker's own clock does not count."""
+        return self.ends_at - time.monotonic()
+
     @classmethod
-    def read(cls, said: Sequence[str | None]) -> Plan:
-        """From the values of PLAN; what is not there is 0."""
+    def read(cls, said: Sequence[str | None], *, now_us: float) -> Plan:
+        """From the values of PLAN, read at this moment; what is not there is 0."""
         values = {name: value or "0" for name, value in zip(PLAN, said, strict=True)}
         return cls(
             status=values["status"],
@@ -117,7 +123,7 @@ class Plan:
             reset=int(values["reset"]),
             invalid=int(values["invalid"]),
             round=int(values["round"]),
-            expires_at_s=float(values["expires_at"]) / 1000,
+            ends_at=time.monotonic() + float(values["expires_at"]) / 1000 - now_us / 1e6,
             options=json.loads(values["options"]),
             is_unwanted=values["cancel_wanted"] == "1",
             is_erased=values["erase"] == "1",

@@ -13,7 +13,7 @@ from tasks import settings
 from tasks.domain import prefix
 from tasks.domain.batch import InvalidItem
 from tasks.domain.job import Priority, Status
-from tasks.store import connection, keys, steps
+from tasks.store import clock, connection, keys, steps
 from tasks.store.batch_parts import PLAN, WEIGHED, Load, NewItem, NewShard, Plan
 from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
@@ -32,8 +32,11 @@ class BatchWork:
     def plan(self, batch_id: str) -> Plan | None:
         """What workers need to know of a batch; None when it is gone."""
         with renamed():
-            said = cast(list[str | None], self._redis.hmget(keys.batch(batch_id), PLAN))
-        return None if said[0] is None else Plan.read(said)
+            pipe = self._redis.pipeline(transaction=False)
+            clock.ask(pipe)
+            pipe.hmget(keys.batch(batch_id), PLAN)
+            time, seen, said = pipe.execute()
+        return None if said[0] is None else Plan.read(said, now_us=clock.now_us(time, seen))
 
     def lines(self, batch_id: str, number: int) -> list[str]:
         """The lines of one chunk, each behind its number and a blank."""

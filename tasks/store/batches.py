@@ -15,7 +15,7 @@ from tasks import settings
 from tasks.domain.batch import Batch, InvalidItem
 from tasks.domain.errors import BatchBusy, BatchNotFound, IdempotencyMismatch, InvalidRequest, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Priority
-from tasks.store import batch_record, connection, earlier, keys, steps
+from tasks.store import batch_record, clock, connection, earlier, keys, steps
 from tasks.store.earlier import Earlier
 from tasks.store.jobs import ERASED_KEPT_S
 from tasks.store.message import Message, messages
@@ -94,13 +94,14 @@ class Batches:
         """Those of some batches that are there and this owner's, in one round trip."""
         with renamed():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.time()
+            clock.ask(pipe)
             for batch_id in ids:
                 pipe.hgetall(keys.batch(batch_id))
                 pipe.zrevrange(keys.settled_items(batch_id), 0, batch_record.RATE_OVER - 1, withscores=True)
-            (now_s, now_us), *rows = pipe.execute()
+            time, seen, *rows = pipe.execute()
+        now_us = clock.now_us(time, seen)
         return [
-            batch_record.batch(batch_id, values, [us for _, us in latest], now_us=now_s * 1_000_000 + now_us)
+            batch_record.batch(batch_id, values, [us for _, us in latest], now_us=now_us)
             for batch_id, values, latest in zip(ids, rows[::2], rows[1::2], strict=True)
             if values and values["owner"] == owner
         ]

@@ -13,7 +13,7 @@ from redis import Redis
 from tasks.domain.circuit import Circuit, CircuitState
 from tasks.domain.job import from_ms
 from tasks.settings import Settings
-from tasks.store import connection, keys
+from tasks.store import clock, connection, keys
 from tasks.store.claim import Claim
 from tasks.store.scripts import renamed
 
@@ -81,12 +81,12 @@ class Circuits:
             found = cast(set[str], self._redis.smembers(keys.CIRCUITS))
             names = sorted(name for name in found if not name.startswith(keys.KEY_CIRCUIT))
             pipe = self._redis.pipeline(transaction=False)
-            pipe.time()
+            clock.ask(pipe)
             for name in names:
                 pipe.hgetall(keys.circuit(name))
                 pipe.zcard(keys.parked(keys.circuit_line(name)))
-            (seconds, micros), *said = pipe.execute()
-        now_ms = seconds * 1000 + micros / 1000
+            time, seen, *said = pipe.execute()
+        now_ms = clock.now_us(time, seen) / 1000
         rows = zip(names, said[::2], said[1::2], strict=True)
         # One that nothing was heard of for a day is forgotten.
         return [_circuit(name, one, waiting, now_ms) for name, one, waiting in rows if "until" in one]

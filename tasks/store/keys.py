@@ -33,6 +33,8 @@ CIRCUITS = f"{PREFIX}circuits"
 READY_AT = f"{PREFIX}ready_at"
 #: Hash {swept_at, grace_until}: when leases were last looked at, and until when none is taken away.
 SWEEP = f"{PREFIX}sweep"
+#: String "seen added": a moment that has been, and what the scripts add to Redis' own clock (µs).
+CLOCK = f"{PREFIX}clock"
 #: Set: queues that a worker has ever served.
 SERVED = f"{PREFIX}served"
 #: Set: flights that have an answer and followers who have not got it yet.

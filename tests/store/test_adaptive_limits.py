@@ -18,7 +18,8 @@ def figure(valkey: Valkey, name: str) -> int | None:
 
 def learned_was(valkey: Valkey, **figures: int) -> None:
     """What earlier calls have taught of the limit, and that it may rise now."""
-    valkey.client.hset(keys.limit(PROVIDER), mapping={"raise_at": clock.now_ms(valkey.client) - 1, **figures})
+    told: dict[Any, Any] = {"raise_at": clock.now_ms(valkey.client) - 1, **figures}
+    valkey.client.hset(keys.limit(PROVIDER), mapping=told)
 
 
 def refuse(house: House) -> None:

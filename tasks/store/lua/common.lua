@@ -1,4 +1,4 @@
--- What every script shares; put before each of them. Times are milliseconds since the epoch, by Redis' own clock.
+-- What every script shares; put before each of them. Times are milliseconds since the epoch, by now_us.
 --
 -- A job (hash tandem:job:{id}) carries, beside what the client gave:
 --   status   pending | processing | completed | failed | cancelled | expired
@@ -22,12 +22,41 @@ local PAUSE_LINE = "paused:"
 local STORAGE = "storage"
 local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 
+-- The time of all scripts: Redis' own clock, and added to it what that was set back by (docs/decisions/0034).
+--   tandem:clock  string "seen added" (µs): a moment that has been, NOTED_US old at the most while scripts run; what is added
+-- While something is added, time runs slower by one part in SLOWER until it is Redis' own again. When more than JUMP_US
+-- seem to have passed meanwhile, Redis was away or its clock was put right: that is taken from what is added.
+local NOTED_US, JUMP_US, SLOWER = 1000000, 60000000, 20
+
+local function time_told()
+  local t, clock = redis.call("TIME"), redis.call("GET", "tandem:clock") or "0 0"
+  local own, seen, added = t[1] * 1000000 + t[2], clock:match("^(%d+) (%d+)$")
+  seen, added = tonumber(seen or 0), tonumber(added or 0)
+  local passed = own + added - seen
+  if passed < 0 or passed > JUMP_US then
+    added = math.max(seen + NOTED_US - own, 0) -- nobody was told a later time
+  else
+    added = added - math.floor(math.min(added, passed / SLOWER))
+  end
+  -- A script that may not write sees the same time; the next one that may write keeps it.
+  if passed < 0 or passed >= NOTED_US then
+    redis.pcall("SET", "tandem:clock", string.format("%.0f %.0f", own + added, added))
+  end
+  return own + added, added
+end
+
 local function now_us()
-  local t = redis.call("TIME")
-  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+  local now = time_told()
+  return now
 end
 
 local function now_ms() return math.floor(now_us() / 1000) end
+
+-- A moment by Redis' own clock, for what Redis is to let lapse then.
+local function by_redis(at)
+  local _, added = time_told()
+  return string.format("%.0f", at - math.floor(added / 1000))
+end
 
 local function job_key(id) return "tandem:job:" .. id end
 local function waiting_key(queue, priority) return "tandem:waiting:" .. queue .. ":" .. priority end

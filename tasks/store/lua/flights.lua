@@ -87,7 +87,7 @@ local function follows(key, flight)
 end
 
 -- Redis may have been away for long: what is needed now is kept, whatever deadline has passed.
-local function kept_for(expires_at, now) return string.format("%.0f", math.max(tonumber(expires_at) or 0, now) + KEPT_MS) end
+local function kept_for(expires_at, now) return by_redis(math.max(tonumber(expires_at) or 0, now) + KEPT_MS) end
 
 -- Among the followers, and watched. The list forgets itself after the last one's deadline.
 local function stand_by(id, key, now, flight, leaders_expires_at)
