@@ -32,6 +32,8 @@ def look(batch_id: str, *, makes_last: bool = True) -> bool:
             return True
         if word in ("gone", "over"):
             return True
+        if word == "more":
+            continue
         if word == "ended":
             log.info("batch.ended", batch_id=batch_id, status=rest[0])
         elif word == "lapses":

@@ -87,15 +87,28 @@ class BatchWork:
         self._scripts.call("add_shards", [keys.batch(batch_id), keys.shards(batch_id)], args)
 
     def begin(self, batch_id: str, *, accept: bool, stop_after: float | None) -> list[Message]:
-        """Let the shards of a batch go, or end it as not valid. Returns the messages to send."""
+        """Let the shards of a batch go, or end it as not valid. Returns the messages to send.
+
+        In pieces: broken off between two and done again it goes on, and the messages of the first are lost ones.
+        """
+        found, more = list[Message](), True
+        while more:
+            some, more = self.begin_some(batch_id, accept=accept, stop_after=stop_after)
+            found += some
+        return found
+
+    def begin_some(
+        self, batch_id: str, *, accept: bool, stop_after: float | None, most: int = steps.SHARDS_AT_ONCE
+    ) -> tuple[list[Message], bool]:
+        """One piece of the same, for `most` shards: messages, and whether there is more to do."""
         share = "" if stop_after is None else stop_after
         args = [batch_id, steps.KEEP_S * 1000, steps.QUEUE, int(Priority.INTERACTIVE), int(accept), share, self._ttl_s]
-        answer = self._scripts.call("begin_batch", [keys.batch(batch_id)], args)
-        return messages(answer[1:]) if answer[0] == "begun" else []
+        word, *rest = self._scripts.call("begin_batch", [keys.batch(batch_id)], [*args, most])
+        return messages(rest), word == "more"
 
-    def conclude(self, batch_id: str, *, has_last: bool) -> list[str]:
-        """End the batch if it is over; the words of conclude.lua."""
-        args = [batch_id, int(has_last), self._ttl_s]
+    def conclude(self, batch_id: str, *, has_last: bool, most: int = steps.SHARDS_AT_ONCE) -> list[str]:
+        """End the batch if it is over, when its shards are dropped, `most` at a time; the words of conclude.lua."""
+        args = [batch_id, int(has_last), self._ttl_s, most]
         return [str(word) for word in self._scripts.call("conclude", [keys.batch(batch_id)], args)]
 
     def rest(self, step: Step, *, delay_s: float = 0.0) -> bool:
@@ -133,7 +146,10 @@ class BatchWork:
 
     def give_up(self, batch_id: str, *, code: str, why: str) -> bool:
         """End a batch that is being read, as failed. False when it is not any more."""
-        return bool(self._scripts.call("give_up_batch", [keys.batch(batch_id)], [batch_id, code, why, self._ttl_s]))
+        args = [batch_id, code, why, self._ttl_s, steps.SHARDS_AT_ONCE]
+        while (said := int(self._scripts.call("give_up_batch", [keys.batch(batch_id)], args))) == 2:
+            pass  # shards were dropped, and there are more
+        return bool(said)
 
     def let_lapse(self, batch_id: str, at_ms: str, ids: Sequence[str], *, is_last: bool = False) -> bool:
         """Let some items of a batch that is over lapse with it. False when a further round has begun."""
@@ -177,8 +193,8 @@ class BatchWork:
         """Erase the record of a batch whose items are gone, and the steps of its rounds. The record last."""
         done = ["expand", *(f"retry-{number}" for number in range(2, rounds + 1))]
         with renamed():
-            self._redis.delete(keys.invalid_items(batch_id), keys.settled_items(batch_id), keys.item_names(batch_id))
-            self._redis.delete(keys.loads(batch_id), *(keys.job(steps.step_id(batch_id, name)) for name in done))
+            self._redis.unlink(keys.invalid_items(batch_id), keys.settled_items(batch_id), keys.item_names(batch_id))
+            self._redis.unlink(keys.loads(batch_id), *(keys.job(steps.step_id(batch_id, name)) for name in done))
             self._redis.delete(keys.batch(batch_id))
 
     def unclaimed(self, ids: Sequence[str]) -> list[tuple[str, int]]:

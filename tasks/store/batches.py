@@ -129,11 +129,27 @@ class Batches:
         return messages(rest)
 
     def pause(self, batch_id: str, *, paused: bool) -> list[Message]:
-        """Hold the shards of a batch, or let them go: messages to send. Raises BatchBusy when it is not in progress."""
-        word, *rest = self._scripts.call("pause_batch", [keys.batch(batch_id)], [batch_id, int(paused)])
-        if word == "over":
+        """Hold the shards of a batch, or let them go: messages to send. Raises BatchBusy when it is not in progress.
+
+        In pieces: what one that is broken off did not come to is seen to by workers.
+        """
+        found, more, start = list[Message](), True, 0
+        while more:
+            some, more = self.pause_some(batch_id, paused=paused, start=start)
+            found += some
+            start += steps.SHARDS_AT_ONCE
+        return found
+
+    def pause_some(
+        self, batch_id: str, *, paused: bool, start: int, most: int = steps.SHARDS_AT_ONCE
+    ) -> tuple[list[Message], bool]:
+        """One piece of the same, for `most` shards from the one at `start`, or from where it was resumed to: messages,
+        and whether there is more to do."""
+        args = [batch_id, int(paused), start, most]
+        word, *rest = self._scripts.call("pause_batch", [keys.batch(batch_id)], args)
+        if word == "over" and start == 0:
             raise BatchBusy("the batch is not in progress")
-        return messages(rest)
+        return messages(rest), word == "more"
 
     def forget(self, batch_id: str, owner: str) -> bool:
         """Have a batch erased. False when this owner has, and lately had, no such batch."""

@@ -11,6 +11,7 @@ from tasks.store import connection, keys
 from tasks.store.message import Message, messages
 from tasks.store.rate import Waiters, let_go
 from tasks.store.scripts import Scripts
+from tasks.store.steps import SHARDS_AT_ONCE
 
 #: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
 BATCH = 200
@@ -62,7 +63,7 @@ class Due:
 
     def waiters(self) -> Waiters:
         """The same, and when the next may go."""
-        args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST, self._policy]
+        args = [int(LET_GO_STEP_S * 1000), LET_GO_MOST, self._policy, SHARDS_AT_ONCE]
         return let_go(self._scripts.call("let_go", [keys.LIMITS], args))
 
 

@@ -44,6 +44,8 @@ ENGINE, HOSTED = Place("gpu", "vllm", "", "tiny"), Place("api", "upstream", "", 
 SERVINGS = {place.queue: (place.queue, place.provider, place.model) for place in (ENGINE, HOSTED)}
 CIRCUIT = f"{HOSTED.provider}:{HOSTED.model}"
 PLACES = st.integers(0, 99)
+#: One for each place; a script touches one of them at a time.
+SHARDS = 2
 #: What comes of an attempt: an end, another place, or how it is put back.
 OUTCOMES: list[Any] = [
     Status.COMPLETED, Status.COMPLETED, Status.FAILED, "move",
@@ -88,7 +90,7 @@ class BatchLife(RuleBasedStateMachine):
         self.redis.delete(steps.QUEUE)  # what the script has sent goes by the test's broker
         self.send([Message(job_id=steps.step_id(BATCH, "expand"), epoch=0, queue=steps.QUEUE, priority=0)])
         if so_far != "accepted":
-            self.deliver_all(len(CHUNKS) + 1)
+            self.deliver_all(len(CHUNKS) + SHARDS)
         if so_far == "carried":
             self.deliver_all(1)
 
@@ -100,13 +102,15 @@ class BatchLife(RuleBasedStateMachine):
     # ---- clients ----
 
     @is_there
-    @rule(meanwhile=st.lists(st.sampled_from(OUTCOMES), max_size=3), goes_on=st.booleans())
-    def pause(self, meanwhile: list[Any], goes_on: bool) -> None:
+    @rule(
+        meanwhile=st.lists(st.sampled_from(OUTCOMES), max_size=3), goes_on=st.booleans(), pieces=st.sampled_from([1, 9])
+    )
+    def pause(self, meanwhile: list[Any], goes_on: bool, pieces: int) -> None:
         """What was under way comes back meanwhile, and is lined up again."""
         if self.status() != "in_progress":
             self.refused(lambda: self.batches.pause(BATCH, paused=True), BatchBusy)
             return
-        self.send(self.batches.pause(BATCH, paused=True))
+        self.pause_for(pieces, paused=True)
         for outcome in meanwhile:
             if self.claims:
                 self.write_one(self.claims.pop(0), outcome)
@@ -116,10 +120,19 @@ class BatchLife(RuleBasedStateMachine):
             self.resume()
 
     @is_there
-    @rule()
-    def resume(self) -> None:
+    @rule(pieces=st.sampled_from([1, 9]))
+    def resume(self, pieces: int = 9) -> None:
         if self.status() == "in_progress":
-            self.send(self.batches.pause(BATCH, paused=False))
+            self.pause_for(pieces, paused=False)
+
+    def pause_for(self, pieces: int, *, paused: bool) -> None:
+        """Shard by shard; whoever does it may die after the first."""
+        for start in range(pieces):
+            some, more = self.batches.pause_some(BATCH, paused=paused, start=start, most=1)
+            self.send(some)
+            self.look()
+            if not more:
+                break
 
     @is_there
     @rule(often=st.integers(0, 4))
@@ -139,7 +152,7 @@ class BatchLife(RuleBasedStateMachine):
         if often == 0:
             self.let_it_end(ends)
             self.begin_anew()
-            self.deliver_all(len(CHUNKS) + 1)
+            self.deliver_all(len(CHUNKS) + SHARDS)
 
     def begin_anew(self) -> None:
         again = self.seen.unanswered()
@@ -265,8 +278,10 @@ class BatchLife(RuleBasedStateMachine):
                 self.read(plan)
             case _:
                 self.compose(plan.round)
-                self.send(self.work.begin(BATCH, accept=True, stop_after=self.stop_after))
-                self.done(step)
+                some, more = self.work.begin_some(BATCH, accept=True, stop_after=self.stop_after, most=1)
+                self.send(some)
+                if not more:
+                    self.done(step)
 
     def compose(self, number: int) -> None:
         """Its shards; whoever began with it died after the first."""
@@ -307,7 +322,7 @@ class BatchLife(RuleBasedStateMachine):
             self.done(step)
 
     def work_on_end(self, step: Step) -> None:
-        word, *rest = self.work.conclude(BATCH, has_last=False)
+        word, *rest = self.work.conclude(BATCH, has_last=False, most=1)
         match word:
             case "ended":
                 self.seen.concluded += 1
@@ -323,6 +338,8 @@ class BatchLife(RuleBasedStateMachine):
             case "erase":
                 self.work.erase_items(IDS)
                 self.work.erase(BATCH, 99)
+            case "more":
+                pass
             case "open":
                 if self.work.rest(step):
                     self.held.remove(step)

@@ -118,13 +118,15 @@ def _check_watchers(
         if redis.hget(keys.job(end), "phase") == "backoff":
             assert due[end] <= redis.time()[0] * 1000 + 1000, "its last item's end made it not due"
     carried = _carried(redis, due)
+    is_resumed = redis.sismember(keys.LIMITS, f"paused:{BATCH}")
     for job_id, record in records.items():
         if record["status"] not in ("pending", "processing"):
             assert job_id not in due, "looked at although it is over"
         elif record["phase"] == "shard":
             assert job_id not in due, "a watcher beside its shard's"
             is_carried = (job_id, record["queue"]) in carried
-            assert is_carried or values["status"] != "in_progress" or "paused" in values, "nobody carries it"
+            waits = "paused" in values or ("resume_from" in values and is_resumed)
+            assert is_carried or values["status"] != "in_progress" or waits, "nobody carries it"
         else:
             assert job_id in due, "nobody looks at it"
             assert record["status"] == "processing" or due[job_id] <= float(record["expires_at"]), "looked at too late"

@@ -5,7 +5,8 @@
 --   ARGV  batch, how many shards are before these, step_keep_ms, priority, then for each: name, queue, target,
 --         request (JSON), patience (ms) or ""
 --   returns how many there are now; -1 it is not being read any more, nothing was added
-if redis.call("HGET", KEYS[1], "status") ~= "validating" then return -1 end
+local b = fields_of(KEYS[1], "status", "giving_up")
+if b.status ~= "validating" or b.giving_up then return -1 end
 local now, there = now_ms(), redis.call("LLEN", KEYS[2])
 for i = 5 + 5 * math.max(0, there - ARGV[2]), #ARGV, 5 do
   local name, queue, target, request, patience = unpack(ARGV, i, i + 4)

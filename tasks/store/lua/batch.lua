@@ -45,14 +45,37 @@ local function stop_reading(batch, now)
   if redis.call("HGET", job_key(reader), "phase") == "backoff" then watch_step(reader, now) end
 end
 
--- The shards of a batch that is over are not needed any more, whatever state they are in.
-local function drop_shards(batch)
+-- The shards of a batch that is over are not needed any more, whatever state they are in: drop `most` of them. Returns
+-- whether that were all. Before the batch is said to be over, so that whoever goes on with it goes on here.
+local function drop_shards(batch, most)
   local key = batch_key(batch) .. ":shards"
-  for _, name in ipairs(redis.call("LRANGE", key, 0, -1)) do
+  for _, name in ipairs(redis.call("LPOP", key, most) or {}) do
     local id = step_id(batch, name)
     leave_lines(id, job_key(id))
     redis.call("ZREM", "tandem:due", id)
     redis.call("DEL", job_key(id))
   end
-  redis.call("DEL", key)
+  return redis.call("EXISTS", key) == 0
+end
+
+-- A batch that was paused goes on: line up what is held of its next `most` shards, from its field `resume_from`. Their
+-- messages are added to `send`. Returns whether there are more of them: let_go.lua sees to those that nobody else does.
+local function resume_some(batch, now, most, send)
+  local key = batch_key(batch)
+  local b = fields_of(key, "status", "resume_from")
+  local from = b.status == "in_progress" and tonumber(b.resume_from)
+  local names = from and redis.call("LRANGE", key .. ":shards", from, from + most - 1) or {}
+  for _, name in ipairs(names) do
+    local id = step_id(batch, name)
+    local s = fields_of(job_key(id), "status", "phase")
+    if s.status == "pending" and s.phase == "held" then
+      for _, part in ipairs(enqueue(id, job_key(id), now)) do send[#send + 1] = part end
+    end
+  end
+  if #names < tonumber(most) then
+    redis.call("HDEL", key, "resume_from")
+    return false
+  end
+  redis.call("HSET", key, "resume_from", from + most)
+  return true
 end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Let a step go, if the caller still owns it: it is over, or is to be looked at again.
+-- Let a step go, if the caller still owns it: it is over, or is to be looked at again. A shard of a paused batch is held.
 --   KEYS  job:{step id}
 --   ARGV  step id, fence, ttl_s, delay_ms (-1 = it is over, 0 = at once)
 --   returns {} not the owner any more | {"over"} | {"waits"} | {"queued", id, epoch, queue, priority, ahead}: its message
@@ -15,6 +15,12 @@ if delay < 0 then
 end
 redis.call("HINCRBY", key, "epoch", 1)
 redis.call("HDEL", key, "worker")
+local s = fields_of(key, "step", "batch_step")
+if s.step == "shard" and is_paused(s.batch_step) then
+  redis.call("HSET", key, "status", "pending", "phase", "held")
+  redis.call("ZREM", "tandem:due", id)
+  return {"waits"}
+end
 if delay == 0 then return {"queued", unpack(enqueue(id, key, now, true))} end
 watch_step(id, now + delay)
 return {"waits"}

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- with rate
 -- with circuit
+-- with batch
 -- Let jobs go that were parked behind a limit: with a quota as many as there is room for. Without one, after a hold,
 -- one goes first, then two, four, …: ten thousand woken together would run into the same limit again. Behind a circuit
 -- one at a time until it has closed, and then in the same way. Items of a paused batch in the largest groups once it
--- goes on.
+-- goes on, and some of its shards that are still held.
 --   KEYS  limits (set of names)
---   ARGV  step_ms between two groups, largest group, policy
+--   ARGV  step_ms between two groups, largest group, policy, most shards at once
 --   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, ahead, id, …}: messages to be sent
 local now, policy, send = now_ms(), policy_of(ARGV[3]), {-1}
 
@@ -45,6 +46,7 @@ local function by_circuit(limit, name)
 end
 
 local function by_pause(limit, batch)
+  if resume_some(batch, now, ARGV[4], send) then return now end
   if redis.call("ZCARD", parked_key(limit)) == 0 then
     redis.call("SREM", KEYS[1], limit)
     return nil
