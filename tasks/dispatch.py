@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from tasks import intake, publish, questions, quotas, routing, settings
+from tasks import catalog, intake, publish, questions, quotas, routing, settings
 from tasks.domain import estimate
 from tasks.domain.errors import InvalidRequest, JobNotFound, Unavailable
 from tasks.domain.job import LONGEST_EXPIRES_IN_S, Job, Priority, Status, Submission
@@ -38,7 +38,9 @@ def submit(asked: Submission) -> tuple[Job, bool]:
     fitness.default().ensure()
     if settings.get().durable_accept:
         durability.default().ensure()
-    capacity.default().reserve(RECORD_BYTES + sum(len(value) for value in fields.values()))
+    answer_bytes = int(fields["answer_bytes"])
+    size_bytes = RECORD_BYTES + sum(len(value) for value in fields.values()) + answer_bytes
+    capacity.default().reserve(size_bytes, later_bytes=answer_bytes)
     first = Message(job_id=f"job_{secrets.token_hex(16)}", epoch=0, queue=route.queue, priority=Priority.INTERACTIVE)
     accepted = jobs.default().accept(_new_job(asked, route, fields, first))
     if accepted.replayed:
@@ -80,7 +82,10 @@ def written(
     fields = places.fields([_place(route), *further], patience_s=patience_s)
     tries = max_tries or here.max_tries
     fields |= record.fields(asked, request, priority=priority, max_tries=tries, tokens=tokens, **place)
-    return asked, fields
+    known = catalog.known_to(route.provider, route.model) or catalog.find(asked.model)
+    dimensions = known.dimensions if known else None
+    room = estimate.answer_bytes(request, most=here.answer_max_bytes, dimensions=dimensions)
+    return asked, fields | {"answer_bytes": str(room)}
 
 
 def _new_job(asked: Submission, route: Route, fields: dict[str, str], first: Message) -> NewJob:

@@ -58,3 +58,20 @@ def test_limits_that_make_no_sense_are_named(monkeypatch: pytest.MonkeyPatch, te
 )
 def test_a_prompts_tokens_are_estimated(content: object, tokens: int) -> None:
     assert estimate.prompt_tokens({"messages": [{"role": "user", "content": content}]}) == tokens
+
+
+@pytest.mark.parametrize(
+    ("request_", "size_bytes"),
+    [
+        ({"messages": [], "max_tokens": 1000}, 4000),
+        ({"messages": []}, estimate.ANSWER_BYTES),
+        ({"messages": [], "max_tokens": 2**31 - 1}, 100_000),
+        ({"input": ["a", "b"], "dimensions": 64}, 2560),
+        ({"input": ["a", "b"]}, 10_240),
+        ({"input": ["a"] * 2048}, 100_000),
+    ],
+)
+def test_an_answer_takes_what_is_asked_for_and_no_more_than_one_may(
+    request_: dict[str, object], size_bytes: int
+) -> None:
+    assert estimate.answer_bytes(request_, most=100_000, dimensions=256) == size_bytes

@@ -1,4 +1,4 @@
-"""How many tokens a request will take, roughly: what a budget of tokens per minute is asked for beforehand."""
+"""How much a request will take, roughly: tokens of a budget per minute, and room for its answer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ BYTES_PER_TOKEN = 3
 MESSAGE_TOKENS = 4
 #: An image's cost, about what small vision models count for one tile.
 IMAGE_TOKENS = 85
+#: UTF-8 bytes of a token that a model writes, and of the answer of a model that may write as much as it likes: some
+#: 500 tokens, and as much again of thoughts.
+BYTES_WRITTEN, ANSWER_BYTES = 4, 4000
+#: JSON of one number of a vector, -0.018310546875 or 0.0183105; of how many numbers one is where nobody knows.
+NUMBER_BYTES, DIMENSIONS = 20, 1024
 #: The parts of a request that the model reads.
 READ = ("messages", "input", "tools", "response_format")
 #: Not among the texts: an image has its own price, and names of roles and kinds are part of a message's.
@@ -25,6 +30,15 @@ def prompt_tokens(request: Mapping[str, Any]) -> int:
     messages = request.get("messages") or ()
     images = sum(_images(message.get("content")) for message in messages)
     return math.ceil(size_bytes / BYTES_PER_TOKEN) + MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * images
+
+
+def answer_bytes(request: Mapping[str, Any], *, most: int, dimensions: int | None = None) -> int:
+    """Bytes that the answer will take as JSON, `most` at the most; `dimensions` are those of the model's vectors."""
+    if "input" in request:
+        numbers = len(request["input"]) * (request.get("dimensions") or dimensions or DIMENSIONS)
+        return min(most, numbers * NUMBER_BYTES)
+    tokens = int(request.get("max_tokens") or 0)
+    return min(most, tokens * BYTES_WRITTEN if tokens else ANSWER_BYTES)
 
 
 def _texts(value: Any) -> Iterator[str]:

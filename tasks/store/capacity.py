@@ -10,6 +10,7 @@ from redis import Redis
 
 from tasks import settings
 from tasks.domain.errors import NoRoom
+from tasks.domain.estimate import ANSWER_BYTES
 from tasks.store import connection, keys
 from tasks.store.look import Look
 from tasks.store.scripts import renamed
@@ -20,14 +21,15 @@ RETRY_AFTER_S = 5.0
 #: How long the word of a trial write stays.
 TRIED_S = 60
 #: What an item of a batch takes in Redis beyond its line until it has ended: 1.2 kB when it is read, and then its
-#: message, its trail and a short answer.
-ITEM_BYTES = 3000
+#: message, its trail, and an answer. What it asks for is known when it is read.
+ITEM_BYTES = 2500 + ANSWER_BYTES
 
 
 class Capacity:
     """Refuses what would fill Redis over `share` of its maxmemory. Redis keeps the rest to finish what it holds.
 
-    What the accepted lines of batches will take when they are read counts as if it were there.
+    What accepted lines of batches will take when they are read, and answers when their jobs have ended, counts as if it
+    were there.
     """
 
     def __init__(self, redis: Redis, *, share: float) -> None:
@@ -62,10 +64,11 @@ class Capacity:
         with renamed():
             pipe = self._redis.pipeline(transaction=False)
             pipe.info("memory")
-            pipe.get(keys.UNREAD)
-            memory, unread = pipe.execute()
+            pipe.mget(keys.UNREAD, keys.RESERVED_BYTES)
+            memory, (unread, reserved) = pipe.execute()
         most = int(memory["maxmemory"])
-        used = int(memory["used_memory"]) + max(0, int(unread or 0)) * ITEM_BYTES
+        to_come = max(0, int(unread or 0)) * ITEM_BYTES + max(0, int(reserved or 0))
+        used = int(memory["used_memory"]) + to_come
         self._left_bytes = most * self._share - used if most > 0 else float("inf")
         with self._lock:
             self._read_at, self._since = time.monotonic(), 0

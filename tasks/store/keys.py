@@ -23,6 +23,10 @@ WORKERS = f"{PREFIX}workers"
 TRIED = f"{PREFIX}tried"
 #: Counter: lines of accepted batches that are no items yet, for which room is kept.
 UNREAD = f"{PREFIX}unread"
+#: Hash: job, or batch for all of its items → bytes kept for answers to come (lua/reserved.lua).
+RESERVED = f"{PREFIX}reserved"
+#: Counter: the sum of those bytes.
+RESERVED_BYTES = f"{PREFIX}reserved_bytes"
 #: Set of "queue priority": the lines in which jobs have ever waited.
 LINES = f"{PREFIX}lines"
 #: Set: names of the limits that jobs are parked behind.

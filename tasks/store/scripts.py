@@ -40,7 +40,7 @@ RETRY_AFTER_S = 2.0
 LOAD_BYTES = 32 * 1024 * 1024
 
 #: What every script has before it.
-COMMON = ("common", "flights")
+COMMON = ("reserved", "common", "flights")
 #: What a script says that needs further functions, and where they are, in order.
 PARTS = {
     "-- with rate\n": ("rate", "learning", "room"),

@@ -307,7 +307,7 @@ class BatchLife(RuleBasedStateMachine):
 
     def expand(self, chunk: int, lines: Sequence[int]) -> None:
         record = {"owner": OWNER, "kind": "chat", "mode": "auto", "model": "default", "request": "{}", "metadata": "{}",
-                  "queue": "api", "target": "", "max_tries": "5"}  # fmt: skip
+                  "queue": "api", "target": "", "max_tries": "5", "answer_bytes": str(100 + chunk)}  # fmt: skip
         if chunk % 2:  # these wait for an engine, and go elsewhere without one
             elsewhere = places.fields([ENGINE, HOSTED], patience_s=0.0)
             record |= elsewhere | {"queue": "gpu"}

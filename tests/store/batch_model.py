@@ -66,6 +66,10 @@ def check(redis: Redis, batches: Batches, seen: Seen) -> None:
     records = {job_id: record for job_id, record in zip(IDS, found[::2], strict=True) if record}
     unread = sum(redis.llen(keys.chunk(BATCH, chunk)) for chunk in range(len(CHUNKS)))
     assert int(str(redis.get(keys.UNREAD))) == unread, "room is kept for what is no line any more, or not for what is"
+    unfinished = [one for one in records.values() if one["status"] not in FINAL]
+    room = sum(int(one["answer_bytes"]) for one in unfinished)
+    assert int(redis.get(keys.RESERVED_BYTES) or 0) == room, "room is kept for the wrong answers"
+    assert redis.hgetall(keys.RESERVED) == ({BATCH: str(room)} if room else {})
     if seen.forgotten:
         assert batches.find(BATCH, OWNER) is None
         assert not values or values["status"] not in ("in_progress", "finalizing"), "it goes on"

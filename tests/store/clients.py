@@ -221,7 +221,8 @@ def new_job(
     where, mode = WAYS[way], way.partition(" ")[0]
     record = {"owner": OWNER, "kind": "chat", "mode": mode, "model": "default", "request": '{"messages":[]}',
               "metadata": "{}", "priority": str(priority), "target": "", "max_tries": "5",
-              "prompt_tokens": "10", "most_tokens": str((20, 30, 10, 0)[number % 4])}  # fmt: skip
+              "prompt_tokens": "10", "most_tokens": str((20, 30, 10, 0)[number % 4]),
+              "answer_bytes": str((80, 120, 40, 0)[number % 4])}  # fmt: skip
     record |= {"queue": where[0].queue} | places.fields(where, patience_s=0.0 if where[0] is GPU else None)
     asked = asked and replace(asked, terms=mode)
     return NewJob(

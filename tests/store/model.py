@@ -160,7 +160,16 @@ def check(redis: Redis, jobs: dict[str, Seen]) -> None:
     following = {job_id for job_id, seen in jobs.items() if seen.is_following}
     assert {job_id for job_id in jobs if phases[job_id] == "following"} == following, "following wrongly"
     assert set(dict(listed)) == {job_id for job_id, seen in jobs.items() if not seen.erased}, "listed wrongly"
+    unfinished = {job_id: seen for job_id, seen in jobs.items() if not seen.is_over}
+    _check_room(redis, {job_id: int(seen.new.fields["answer_bytes"]) for job_id, seen in unfinished.items()})
     _check_lists(redis, jobs, dict(listed))
+
+
+def _check_room(redis: Redis, unfinished: dict[str, int]) -> None:
+    """Room is kept for the answer of each unfinished job, and for no other."""
+    kept = {str(job_id): int(size) for job_id, size in redis.hgetall(keys.RESERVED).items()}
+    assert kept == {job_id: size for job_id, size in unfinished.items() if size}, "room is kept wrongly"
+    assert int(redis.get(keys.RESERVED_BYTES) or 0) == sum(kept.values()), "the room that is kept does not add up"
 
 
 def _check_lists(redis: Redis, jobs: dict[str, Seen], listed: dict[str, float]) -> None:

@@ -33,6 +33,7 @@ local now = now_ms()
 local expires_at = now + tonumber(ARGV[4])
 redis.call("HSET", KEYS[1], "version", RECORD_VERSION, "epoch", 0, "tries", 0, "crashes", 0, "engine_losses", 0,
   "created_at", now, "expires_at", expires_at, unpack(ARGV, 8))
+keep_room(id, KEYS[1])
 -- In microseconds: a list has an order within one millisecond too.
 local listed_at = now_us()
 redis.call("ZADD", KEYS[3], listed_at, id)

@@ -345,6 +345,7 @@ end
 
 -- End a job for good: its record stays for ttl_s, an item's as long as its batch's. Nobody watches it any more, whoever waits is told.
 local function finish(id, key, now, status, ttl_s)
+  free_answer(id, key)
   local flight = leave_lines(id, key)
   redis.call("HSET", key, "status", status, "phase", "", "finished_at", now)
   redis.call("HDEL", key, "until", "reason", "suspect", "message")

@@ -15,7 +15,10 @@ redis.call("ZREM", KEYS[2], id)
 redis.call("ZREM", KEYS[2] .. ":open", id)
 redis.call("ZREM", KEYS[2] .. ":" .. (j.status or ""), id)
 -- Its batch does not wait for it.
-if j.status == "pending" or j.status == "processing" then count_item(key, now_ms(), "cancelled") end
+if j.status == "pending" or j.status == "processing" then
+  free_answer(id, key)
+  count_item(key, now_ms(), "cancelled")
+end
 redis.call("DEL", key)
 redis.call("SET", KEYS[3], ARGV[2], "EX", ARGV[3])
 if j.status == "processing" then redis.call("PUBLISH", "tandem:nudge", id) end

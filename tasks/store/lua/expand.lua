@@ -23,6 +23,7 @@ while i <= #ARGV do
     redis.call("HSET", job_key(id), "version", RECORD_VERSION, "status", "pending", "phase", "shard", "epoch", 0, "tries", 0, "crashes", 0,
       "engine_losses", 0, "owner", b.owner, "batch", ARGV[1], "line", n, "custom_id", name, "priority", ARGV[3],
       "created_at", now, "expires_at", b.expires_at, unpack(ARGV, i + 7, i + 6 + count))
+    keep_room(id, job_key(id))
     local queue = redis.call("HGET", job_key(id), "queue")
     queued[queue] = (queued[queue] or 0) + 1
     -- One whose answer is there, or under way, is not its shard's any more.

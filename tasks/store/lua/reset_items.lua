@@ -16,6 +16,7 @@ for i = 5, #ARGV do
     redis.call("HSET", key, "status", "pending", "phase", "shard", "priority", ARGV[3], "tries", 0, "crashes", 0,
       "engine_losses", 0, "losses", 0, "expires_at", b.expires_at)
     redis.call("HINCRBY", key, "epoch", 1)
+    keep_room(ARGV[i], key)
     redis.call("HINCRBY", batch, j.status, -1)
     redis.call("HINCRBY", batch, "settled", -1)
     redis.call("ZREM", batch .. ":settled", j.line)

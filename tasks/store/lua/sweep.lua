@@ -111,6 +111,17 @@ local function look_at(id, key)
   end
 end
 
+-- Room that is kept for nobody is free: the record was deleted by hand, or ended by a version that knew of no room.
+local LOOKED_THROUGH = 10
+local function free_unowned()
+  for _, name in ipairs(redis.call("HRANDFIELD", RESERVED, LOOKED_THROUGH)) do
+    local status = redis.call("HGET", name:find("^batch_") and batch_key(name) or job_key(name), "status")
+    if not status or BATCH_OVER[status] then free_room(name) end
+  end
+  if redis.call("EXISTS", RESERVED) == 0 then redis.call("DEL", RESERVED_BYTES) end
+end
+free_unowned()
+
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", now, "LIMIT", 0, ARGV[2])) do
   local message, went = alone(id, look_at, id, job_key(id))
   if not went then redis.call("ZADD", KEYS[1], now + BROKEN_MS, id) end

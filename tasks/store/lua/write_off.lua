@@ -10,5 +10,7 @@ local missing = b.valid - b.settled
 if missing > 0 then
   redis.call("HINCRBY", KEYS[1], ARGV[2], missing)
   redis.call("HINCRBY", KEYS[1], "settled", missing)
+  -- All that is kept for its items is for these.
+  free_room(KEYS[1]:sub(#batch_key("") + 1))
 end
 return missing
