@@ -8,10 +8,15 @@ from functools import _lru_cache_wrapper
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tasks.store import events
 from tests import environment
 from tests.support.valkey import Valkey
+
+# How long an example takes says something of the machine only.
+settings.register_profile("tandem", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tandem")
 
 
 def pytest_configure() -> None:

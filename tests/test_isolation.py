@@ -72,9 +72,9 @@ def descendants() -> list[psutil.Process]:
 
 
 def is_child(process: psutil.Process) -> bool:
-    """Whether it was forked by the server of children, and is neither that nor the tracker of resources."""
+    """Whether it was forked by the server of children."""
     parent = process.parent()
-    return parent is not None and parent.pid != os.getpid()
+    return parent is not None and parent.pid != os.getpid() and "forkserver" in " ".join(parent.cmdline())
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_hung_engine_can_be_stopped(panel: Panel, run: Run) -> None:
 def test_a_loading_engine_is_stopped_at_once(panel: Panel, run: Run) -> None:
     panel.tell("hangs")
     watched = run()
-    until(lambda: panel.lines("probes"), within_s=5)
+    until(lambda: panel.lines("probes"), within_s=30)
     began = time.monotonic()
     watched.engine.stop(30)
     assert time.monotonic() - began < 2
@@ -115,7 +115,7 @@ def test_a_listener_that_fails_does_not_end_the_supervision(panel: Panel) -> Non
 
     engine = Engine(panel.config(), on_state=fail)
     engine.start()
-    until(lambda: engine.state is READY, within_s=5)
+    until(lambda: engine.state is READY, within_s=30)
     engine.stop(1)
 
 

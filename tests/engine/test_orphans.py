@@ -23,7 +23,7 @@ def parent(panel: Panel, tmp_path: Path) -> Iterator[Parent]:
     """Another process whose engine is ready, and deaf: it outlives the SIGTERM that its parent's death sends."""
     panel.tell("deaf")
     parent = subprocess.Popen([sys.executable, "-m", "tests.engine.parent", str(tmp_path)])
-    until(lambda: "shared_memory" in record(panel), within_s=8, what="the engine")
+    until(lambda: "shared_memory" in record(panel), within_s=30, what="the engine")
     yield parent
     parent.kill()
     parent.wait()
@@ -68,15 +68,15 @@ def test_two_processes_do_not_run_the_same_engine(panel: Panel, run: Run, parent
     assert "another process" in (watched.engine.why_lost or "")
     assert all(alive(process) for process in theirs)
     parent.kill()
-    until(lambda: watched.states[-1] is READY, within_s=8)
+    until(lambda: watched.states[-1] is READY, within_s=30)
 
 
 def test_an_engine_ends_by_itself_when_its_parent_is_killed(panel: Panel, tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-m", "tests.engine.parent", str(tmp_path)])
-    until(lambda: "shared_memory" in record(panel), within_s=8, what="the engine")
+    until(lambda: "shared_memory" in record(panel), within_s=30, what="the engine")
     parent.kill()
     parent.wait()
-    until(lambda: not panel.processes(), within_s=5, what="the engine's end")
+    until(lambda: not panel.processes(), within_s=30, what="the engine's end")
 
 
 def test_engines_of_other_folders_are_left_alone(panel: Panel, run: Run, tmp_path: Path) -> None:

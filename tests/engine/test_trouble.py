@@ -32,7 +32,7 @@ def test_a_hung_engine_is_killed_and_started_again(panel: Panel, run: Run) -> No
     watched.until(LOADING, READY)
     first = panel.processes()
     panel.tell("hangs")
-    until(lambda: BROKEN in watched.states, within_s=5)
+    until(lambda: BROKEN in watched.states, within_s=30)
     panel.untell("hangs")
     watched.until(LOADING, READY, BROKEN, LOADING, READY)
     assert not any(alive(process) for process in first)
@@ -43,7 +43,7 @@ def test_a_suspicion_brings_the_probe_forward(panel: Panel, run: Run) -> None:
     watched.until(LOADING, READY)
     panel.tell("hangs")
     watched.engine.suspect()
-    until(lambda: BROKEN in watched.states, within_s=5)
+    until(lambda: BROKEN in watched.states, within_s=30)
 
 
 def test_a_suspicion_about_a_good_engine_changes_nothing(panel: Panel, run: Run) -> None:
@@ -61,7 +61,7 @@ def test_a_busy_engine_whose_tokens_move_is_left_alone(panel: Panel, run: Run) -
     watched.until(LOADING, READY)
     panel.tell("hangs")
     # One miss may come before there is a count to compare with; after five it would long have been killed.
-    until(lambda: len(panel.lines("probes")) >= 6, within_s=8)
+    until(lambda: len(panel.lines("probes")) >= 6, within_s=30)
     assert watched.states == [LOADING, READY]
 
 
@@ -70,7 +70,7 @@ def test_a_long_prefill_moves_only_the_use_of_the_cache_and_is_left_alone(panel:
     panel.tell("prefills")
     watched.until(LOADING, READY)
     panel.tell("hangs")
-    until(lambda: len(panel.lines("probes")) >= 6, within_s=8)
+    until(lambda: len(panel.lines("probes")) >= 6, within_s=30)
     assert watched.states == [LOADING, READY]
 
 
@@ -83,7 +83,7 @@ def test_a_busy_engine_that_answers_its_callers_is_left_alone(panel: Panel, run:
         watched.engine.alive_hint()
         return len(panel.lines("probes")) >= 6
 
-    until(answered, within_s=8, every_s=0.05)
+    until(answered, within_s=30, every_s=0.05)
     assert watched.states == [LOADING, READY]
 
 
@@ -103,7 +103,7 @@ def test_an_engine_that_cannot_start_is_tried_again_ever_more_rarely(panel: Pane
 def test_an_engine_that_does_not_get_ready_in_time_is_given_up(panel: Panel, run: Run) -> None:
     panel.tell("hangs")
     watched = run(start_timeout_s=0.5)
-    until(lambda: BROKEN in watched.states, within_s=5)
+    until(lambda: BROKEN in watched.states, within_s=30)
     assert "not ready after" in (watched.engine.why_lost or "")
 
 

@@ -13,7 +13,7 @@ from tests.support import batch
 from tests.support.polling import until
 from tests.support.service import Service
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 
 def items(count: int, **fields: Any) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def test_a_batch_is_accepted_with_the_room_that_its_items_will_take(tmp_path: Pa
         most = int(str(service.valkey.client.config_get("maxmemory")["maxmemory"]))
         assert used(service) < 0.80 * most, "only what lies there already was counted"
         service.workers[0].kill(signal.SIGCONT)
-        until(lambda: all(batch.status(service, one) == "completed" for one in accepted), within_s=40, every_s=0.2)
+        until(lambda: all(batch.status(service, one) == "completed" for one in accepted), within_s=100, every_s=0.2)
         print(f"items={200 * len(accepted)} used={used(service) / most:.2f}")
         assert used(service) < most
         assert service.valkey.client.get("tandem:unread") == "0"

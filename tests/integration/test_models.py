@@ -21,7 +21,7 @@ aliases = ["fine"]
 nim = "sandbox/tokens-3"
 [[model]]
 id = "acme/gone"
-nim = "sandbox/slow-300ms+status-410"
+nim = "sandbox/slow-2000ms+status-410"
 [[model]]
 id = "acme/elsewhere"
 nim = "sandbox/status-404"
@@ -119,5 +119,6 @@ def test_the_providers_list_is_asked_for_once_by_all_workers(service: Service) -
     job = ended(service, service.submit(model="sandbox/echo", mode="api"))
     assert job["status"] == "completed"
     counts = service.http.get(f"{service.sandbox_root}/control/counts", timeout=5).json()
-    # Once more to see whether it accepts the key.
-    assert counts["listings"] == {"nim": 2}
+    # Each of the two workers may have looked once more, at its start, whether it accepts the key.
+    assert counts["listings"]["nim"] in (2, 3)
+    assert list(counts["listings"]) == ["nim"]

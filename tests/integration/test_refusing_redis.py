@@ -15,7 +15,7 @@ from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.valkey import free_port
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 
 def demote(redis: Redis) -> None:
@@ -67,12 +67,12 @@ def test_above_its_limit_what_was_accepted_still_moves_and_nothing_new_is_claime
         redis, worker = service.valkey.client, service.workers[0]
         service.tell_sandbox(latency_ms=1500)
         running = [service.submit(f"running {n}") for n in range(4)]
-        until(lambda: all(service.job(one)["status"] == "processing" for one in running), within_s=20)
+        until(lambda: all(service.job(one)["status"] == "processing" for one in running), within_s=60)
         waiting = [service.submit(f"waiting {n}") for n in range(6)]
         fill(redis, share=1.05)
         assert service.post().status_code == 503
-        until(lambda: all(service.job(one)["status"] == "completed" for one in running), within_s=20)
-        until(lambda: all(why(service, one) == "storage_full" for one in waiting), within_s=20)
+        until(lambda: all(service.job(one)["status"] == "completed" for one in running), within_s=60)
+        until(lambda: all(why(service, one) == "storage_full" for one in waiting), within_s=60)
         [first] = redis.zrange(keys.WORKERS, 0, -1)
         worker.kill()
         assert cancel(service, waiting[0])["status"] == "cancelled"
