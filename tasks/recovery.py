@@ -10,7 +10,7 @@ from tasks.store.due import BATCH, Due
 log = structlog.get_logger()
 
 #: Steps of one sweep at the most, so that a flood of due jobs does not keep its worker from other duties.
-STEPS = 10
+STEPS = 80
 
 
 def sweep(due: Due) -> int:

@@ -20,6 +20,9 @@ from tasks.store.message import Message, messages
 from tasks.store.scripts import Scripts, renamed
 from tasks.store.steps import Step
 
+#: Items that one script ends, at up to a hundred microseconds each: two milliseconds or so.
+ENDED_AT_ONCE = 25
+
 
 class BatchWork:
     """What is to be done for the batches on one Redis. Every method raises Unavailable when Redis is away or full."""
@@ -138,7 +141,9 @@ class BatchWork:
 
     def end_items(self, ids: Sequence[str], *, status: str, why: str) -> int:
         """End those of some items that are not over; how many."""
-        return int(self._scripts.call("end_items", [], [status, why, self._ttl_s, *ids]))
+        # Each piece in a round trip of its own: Redis runs what comes in one without a look at anybody else.
+        pieces = [ids[n : n + ENDED_AT_ONCE] for n in range(0, len(ids), ENDED_AT_ONCE)]
+        return sum(int(self._scripts.call("end_items", [], [status, why, self._ttl_s, *piece])) for piece in pieces)
 
     def write_off(self, batch_id: str, round_: int, *, status: str) -> int:
         """Count items that have no record as ended, when all others have; how many."""

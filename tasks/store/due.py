@@ -13,8 +13,8 @@ from tasks.store.rate import Waiters, let_go
 from tasks.store.scripts import Scripts
 from tasks.store.steps import SHARDS_AT_ONCE
 
-#: Entries per step. At tens of microseconds each, a step holds Redis for some milliseconds.
-BATCH = 200
+#: Entries per step. At up to a hundred microseconds each, a step holds Redis for two milliseconds or so.
+BATCH = 25
 #: How often the fleet looks for lost messages, jobs found in one step (up to two milliseconds), and steps of one look.
 LOOK_S, LOST, LOOK_STEPS = 1.0, 50, 100
 #: How long a message may be on its way before its job counts as overtaken. Publishing takes milliseconds.
