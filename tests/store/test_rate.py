@@ -412,3 +412,13 @@ def test_the_worker_of_a_job_that_was_ended_tells_what_its_call_came_to(valkey: 
     end_from_outside(house, how, claim.job_id)
     assert [message.job_id for message in house.jobs.call_over(over(claim, Ended.FAILED)).messages] == [waits]
     assert valkey.client.zcard(keys.requests(PROVIDER)) == 2
+
+
+def test_a_request_counts_for_a_window_after_it_was_sent(valkey: Valkey) -> None:
+    """Not after it was claimed: eight seconds went by in between. `House` has 20 ms for its way there."""
+    house = House(valkey, upstream={"rpm": 10})
+    claim = earlier(house.claim(house.accept()), 10)
+    house.jobs.call_over(CallOver(claim=claim, ended=Ended.ANSWERED, sent_s=8.0))
+    counts_until = valkey.client.zscore(keys.requests(PROVIDER), claim.call_id)
+    assert counts_until is not None
+    assert 0 <= counts_until - (claim.claimed_ms + (8 + WINDOW_S) * 1000) <= 50
