@@ -15,11 +15,15 @@ MARKER = "TANDEM_ENGINE"
 #: An engine on the CPU spins on every core while it works: at the same priority, whoever feeds it waits for a time
 #: slice at each of the dozens of small steps that a job takes, and the engine runs half empty.
 CPU_NICE = 10
+#: The flag of a processor with AMX. vLLM 0.32 computes attention in bfloat16 with it and does not ask the kernel for its
+#: tiles first: unless something else in the process has, the engine dies at its first request (SIGILL).
+AMX = "amx_tile"
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def arguments(config: EngineConfig, port: int) -> list[str]:
     """The whole command line. What supervision rests on comes last, where nothing overrides it."""
-    cpu = ["--enforce-eager", "--dtype", "bfloat16"] if config.device == CPU else []
+    cpu = ["--enforce-eager", "--dtype", cpu_dtype(CPUINFO)] if config.device == CPU else []
     return [
         *(sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), str(CPU_NICE if config.device == CPU else 0)),
         *(str(config.executable.absolute()), "serve", config.model),
@@ -36,6 +40,15 @@ def arguments(config: EngineConfig, port: int) -> list[str]:
         # Prompts never reach the log, and a line per request would fill the disk.
         *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
     ]
+
+
+def cpu_dtype(cpuinfo: Path) -> str:
+    """The type of numbers that an engine on this processor computes with."""
+    try:
+        flags = cpuinfo.read_text().split()
+    except OSError:
+        return "bfloat16"
+    return "float32" if AMX in flags else "bfloat16"
 
 
 def environment(config: EngineConfig, environ: Mapping[str, str], scratch: Path, *, api_key: str) -> dict[str, str]:

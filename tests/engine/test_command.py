@@ -86,3 +86,14 @@ def test_the_engine_knows_priorities_unless_its_operator_wants_none() -> None:
     assert line[line.index(named) + 1] == "priority"
     own = arguments(make(extra_args=(named, "fcfs")), 23456)
     assert own[len(own) - own[::-1].index(named)] == "fcfs"
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [("flags : fpu avx512f amx_bf16 amx_tile amx_int8", "float32"), ("flags : fpu avx2", "bfloat16")],
+)
+def test_a_processor_with_amx_computes_in_float32(tmp_path: Path, flags: str, dtype: str) -> None:
+    """In bfloat16 vLLM's attention would end the process there."""
+    (tmp_path / "cpuinfo").write_text(flags)
+    assert command.cpu_dtype(tmp_path / "cpuinfo") == dtype
+    assert command.cpu_dtype(tmp_path / "nothing") == "bfloat16"
