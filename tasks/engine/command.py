@@ -15,8 +15,8 @@ MARKER = "TANDEM_ENGINE"
 #: An engine on the CPU spins on every core while it works: at the same priority, whoever feeds it waits for a time
 #: slice at each of the dozens of small steps that a job takes, and the engine runs half empty.
 CPU_NICE = 10
-#: The flag of a processor with AMX. vLLM 0.32 computes attention in bfloat16 with it and does not ask the kernel for its
-#: tiles first: unless something else in the process has, the engine dies at its first request (SIGILL).
+#: The flag of a processor with AMX. vLLM 0.32 computes attention in bfloat16 with it and does not ask the kernel for
+#: its tiles first: unless something else in the process has, the engine dies at its first request (SIGILL).
 AMX = "amx_tile"
 CPUINFO = Path("/proc/cpuinfo")
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.command import arguments, environment
+import pytest
+
+from tasks.engine.command import arguments, cpu_dtype, environment
 from tasks.engine.config import EngineConfig
 
 UUID = "GPU-12345678-1234-1234-1234-123456789abc"
@@ -95,5 +97,5 @@ def test_the_engine_knows_priorities_unless_its_operator_wants_none() -> None:
 def test_a_processor_with_amx_computes_in_float32(tmp_path: Path, flags: str, dtype: str) -> None:
     """In bfloat16 vLLM's attention would end the process there."""
     (tmp_path / "cpuinfo").write_text(flags)
-    assert command.cpu_dtype(tmp_path / "cpuinfo") == dtype
-    assert command.cpu_dtype(tmp_path / "nothing") == "bfloat16"
+    assert cpu_dtype(tmp_path / "cpuinfo") == dtype
+    assert cpu_dtype(tmp_path / "nothing") == "bfloat16"
