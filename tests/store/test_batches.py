@@ -694,6 +694,32 @@ def test_a_forgotten_batch_is_out_of_sight_at_once_and_erased_behind(house: Hous
     assert house.work.conclude(BATCH, has_last=True) == ["gone"]
 
 
+def ended_by_its_last_step(house: House) -> Step:
+    """The step that ended a batch, and has not been let go."""
+    house.settle(house.begun(1)[0])
+    finish = house.claim("finish")
+    assert house.work.conclude(BATCH, has_last=False)[0] == "ended"
+    return finish
+
+
+def test_a_batch_that_is_erased_while_its_last_step_ends_it_is_looked_at_again(house: House) -> None:
+    finish = ended_by_its_last_step(house)
+    assert house.batches.forget(BATCH, OWNER)
+    assert house.steps.done(finish)
+    assert house.due_now("finish"), "nobody erases it"
+    again = house.claim("finish")
+    assert house.work.conclude(BATCH, has_last=False) == ["erase"]
+    house.work.erase(BATCH, 1)
+    assert house.steps.done(again)
+    assert not house.redis.exists(keys.job(steps.step_id(BATCH, "finish")))
+
+
+def test_a_batch_that_is_over_is_not_looked_at_again(house: House) -> None:
+    finish = ended_by_its_last_step(house)
+    assert house.steps.done(finish)
+    assert house.redis.zscore(keys.DUE, finish.job_id) is None
+
+
 def test_the_end_of_a_last_job_makes_no_step_of_an_erased_batch(house: House) -> None:
     ids = house.begun(1, last=True)
     house.settle(ids[0])
