@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure
 from benchmarks.house import house
+from tests.support.hosted import nim
 from tests.support.polling import until
 from tests.support.verdict import calls
 
@@ -79,7 +80,7 @@ def _run(data: Path, env: Mapping[str, str], *, rpm: int, tpm: int | None, windo
     service = house(data, concurrency=SLOTS, env=env)
     if tpm is None:
         # The sandbox stands for NIM, whose 429 says nothing and whose limit is a guess.
-        service.env |= {"NVIDIA_API_KEY": "nvapi-simulated", "NVIDIA_BASE_URL": f"{service.sandbox_root}/nim/v1"}
+        service.env |= nim(service)
     with service:
         for _ in range(WORKERS):
             service.add_worker()

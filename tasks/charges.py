@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from tasks import settings
 from tasks.attempt import Completed, Outcome, Postponed, Refused, UnreadableRecord
 from tasks.domain.provider_errors import (
@@ -23,52 +26,37 @@ def of(claim: Claim, by: Serving, outcome: Outcome, call: Call | None) -> CallOv
     """What this attempt is charged. Without its call it counts as sent once, just now."""
     # Further requests that were booked one by one count already.
     sends, sent_s = (1, None) if call is None else (max(0, call.sends - call.booked), _sent_s(claim, call))
+    over = partial(CallOver, claim=claim, sent_s=sent_s)
     match outcome:
         case Completed(completion=answer):
-            used = answer.usage
-            return CallOver(
-                claim=claim,
-                ended=Ended.ANSWERED,
-                sends=sends,
-                sent_s=sent_s,
-                tokens=used.total_tokens if used else None,
-                answer_tokens=used.completion_tokens if used else 0,
-            )
+            return over(ended=Ended.ANSWERED, sends=sends, **_taken(answer.usage))
         case Postponed(error=RateLimited() as error):
-            return CallOver(
-                claim=claim,
+            # Providers do not count what they refuse; what was sent before it they do.
+            tokens = 0 if call is None or call.sends <= 1 else None
+            return over(
                 ended=Ended.REFUSED,
-                # Providers do not count what they refuse; what was sent before it they do.
                 sends=max(0, sends - 1),
-                sent_s=sent_s,
-                tokens=0 if call is None or call.sends <= 1 else None,
+                tokens=tokens,
                 limit=limit(claim, by, error),
                 hold_s=hold_s(error),
             )
         case Postponed(error=Unreachable()):
-            return CallOver(claim=claim, ended=Ended.FAILED, sends=max(0, sends - 1), sent_s=sent_s, tokens=0)
+            return over(ended=Ended.FAILED, sends=max(0, sends - 1), tokens=0)
         case Postponed(error=ProviderOverloaded()):
-            return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=0)
+            return over(ended=Ended.ANSWERED, sends=sends, tokens=0)
         case Refused(error=UnreadableRecord()):
             return CallOver(claim=claim, ended=Ended.FAILED, sends=0, tokens=0)
         case Refused(error=ReasoningExhausted(usage=Usage() as used)):
-            return CallOver(
-                claim=claim,
-                ended=Ended.ANSWERED,
-                sends=sends,
-                sent_s=sent_s,
-                tokens=used.total_tokens,
-                answer_tokens=used.completion_tokens,
-            )
+            return over(ended=Ended.ANSWERED, sends=sends, **_taken(used))
         case Refused(error=error) if error.of_key:
             # It tells nothing of how many are let through.
-            return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s, tokens=0)
+            return over(ended=Ended.FAILED, sends=sends, tokens=0)
         case Refused(error=error):
             # An HTTP error takes no tokens; an answer that is none, or thoughts that were not counted, may have.
             tokens = None if isinstance(error, InvalidResponse | ReasoningExhausted) else 0
-            return CallOver(claim=claim, ended=Ended.ANSWERED, sends=sends, sent_s=sent_s, tokens=tokens)
+            return over(ended=Ended.ANSWERED, sends=sends, tokens=tokens)
         case _:
-            return CallOver(claim=claim, ended=Ended.FAILED, sends=sends, sent_s=sent_s)
+            return over(ended=Ended.FAILED, sends=sends)
 
 
 def unknown(claim: Claim) -> CallOver:
@@ -88,6 +76,11 @@ def hold_s(error: RateLimited) -> float:
     to the cap; then one call asks again."""
     here = settings.get()
     return min(here.limit_window_s if error.retry_after_s is None else error.retry_after_s, here.hold_cap_s)
+
+
+def _taken(usage: Usage | None) -> dict[str, Any]:
+    """The tokens of an answer, as far as its provider told them."""
+    return {} if usage is None else {"tokens": usage.total_tokens, "answer_tokens": usage.completion_tokens}
 
 
 def _sent_s(claim: Claim, call: Call) -> float | None:

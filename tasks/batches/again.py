@@ -12,21 +12,23 @@ from tasks.domain.request import ChatRequest
 from tasks.providers.base import Call
 from tasks.store import batch_work, media
 from tasks.store.batch_parts import Plan
-from tasks.store.steps import AT_ONCE, Step
+from tasks.store.batch_work import ITEMS_AT_ONCE
+from tasks.store.steps import Step
 
 
 def run(step: Step, handle: Call) -> bool:
-    """Go through all items once. Safe to run again: each page of them is put back once."""
+    """Go through all items once. Safe to run again: each piece of them is put back once."""
     store, batch_id = batch_work.default(), step.batch_id
     plan = store.plan(batch_id)
     if plan is None:
         return True
-    for page, ids in enumerate(item_pages(batch_id, plan.lines, AT_ONCE)):
+    for piece, ids in enumerate(item_pages(batch_id, plan.lines, ITEMS_AT_ONCE)):
         handle.raise_if_cut()
-        if page >= plan.reset:
+        before = piece * ITEMS_AT_ONCE
+        if before >= plan.reset_lines:
             _keep_images(ids, plan)
             loads = composition.loads(store.unanswered(ids))
-            store.reset_items(batch_id, page, ids, loads, priority=plan.priority)
+            store.reset_items(batch_id, before, ids, loads, priority=plan.priority)
     beginning.begin(batch_id, plan, handle)
     return True
 

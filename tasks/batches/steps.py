@@ -101,7 +101,7 @@ def _isolate(here: WorkerProcess, step: Step) -> None:
 def _progress(step: Step) -> tuple[int, int] | None:
     """How far a step has come that goes on where it was broken off."""
     plan = batch_work.default().plan(step.batch_id)
-    return (plan.expanded, plan.reset) if plan else None
+    return (plan.expanded, plan.reset_lines) if plan else None
 
 
 def _charge(step: Step, why: str) -> None:

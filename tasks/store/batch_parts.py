@@ -73,14 +73,14 @@ class NewShard:
 #: The fields of an item's record that its shard depends on, as the script `unanswered` has them.
 WEIGHED = ["queue", "target", "patience", "prompt_tokens", "most_tokens", "request"]
 #: The fields of a record that a plan is made of.
-PLAN = ["status", "owner", "lines", "chunks", "expanded", "reset", "invalid", "round", "expires_at", "options",
+PLAN = ["status", "owner", "lines", "chunks", "expanded", "reset_lines", "invalid", "round", "expires_at", "options",
         "cancel_wanted", "erase", "may_simulate", *(end.value for end in ENDS)]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What workers need to know of a batch. `lines` is the number of its last line; they lie in so many `chunks`, of
-    which the first `expanded` have been read; in a further round the first `reset` pages of items have been put back.
+    which the first `expanded` have been read; in a further round the first `reset_lines` lines have been put back.
     `options` as BatchOptions.to_json wrote them. `is_unwanted`: it was cancelled or erased while it was read,
     `is_erased`: erased. `may_simulate`: only the sandbox was there when it was accepted, and may answer it. `ended`:
     how many items have ended, by how. `ends_at`: the deadline by this process' time.monotonic()."""
@@ -90,7 +90,7 @@ class Plan:
     lines: int
     chunks: int
     expanded: int
-    reset: int
+    reset_lines: int
     invalid: int
     round: int
     ends_at: float
@@ -120,7 +120,7 @@ class Plan:
             lines=int(values["lines"]),
             chunks=int(values["chunks"]),
             expanded=int(values["expanded"]),
-            reset=int(values["reset"]),
+            reset_lines=int(values["reset_lines"]),
             invalid=int(values["invalid"]),
             round=int(values["round"]),
             ends_at=time.monotonic() + float(values["expires_at"]) / 1000 - now_us / 1e6,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.domain.batch import item_id
 from tasks.store import keys
+from tests.support import batch
 from tests.support.valkey import Valkey
 
 OWNER = "o"
@@ -16,7 +17,7 @@ FAR_MS = 32503680000000
 def finished(valkey: Valkey, batch_id: str, ends: list[str], *, answer_bytes: int, on_complete: object = None) -> None:
     """Write it: `ends` are the states of its items in the order of their lines."""
     redis = valkey.client
-    options = {"defaults": {}, "on_invalid": "skip", "stop_after": None, "max_tries": None, "on_complete": on_complete}
+    options = {**batch.OPTIONS, "on_complete": on_complete}
     record: dict[Any, Any] = {
         "owner": OWNER, "status": "finalizing", "created_at": 1, "expires_at": FAR_MS, "total": len(ends),
         "lines": len(ends), "valid": len(ends), "settled": len(ends), "invalid": 0, "round": 1, "chunks": 1,

@@ -15,6 +15,7 @@ from tasks.process import WorkerProcess
 from tasks.providers.base import DEADLINE
 from tasks.store import batch_work, batches, keys, steps
 from tasks.store.batches import NewBatch
+from tests.support import batch
 from tests.support.polling import until
 from tests.support.valkey import Valkey
 
@@ -31,20 +32,13 @@ class House:
         self.redis = valkey.client
         self.limit_s = 0.0
         store = batches.default()
-        options: dict[str, object] = {
-            "defaults": {},
-            "on_invalid": "skip",
-            "stop_after": None,
-            "max_tries": None,
-            "on_complete": None,
-        }
         for chunk in range(CHUNKS):
             numbers = range(chunk * 100 + 1, chunk * 100 + 101)
             store.keep_lines(
                 BATCH, chunk, [b'%d {"custom_id": "%d", "prompt": "x", "mode": "api"}' % (n, n) for n in numbers]
             )
         fields = {"owner": "o", "total": str(CHUNKS * 100), "lines": str(CHUNKS * 100), "chunks": str(CHUNKS),
-                  "metadata": "{}", "options": json.dumps(options), "may_simulate": "1"}  # fmt: skip
+                  "metadata": "{}", "options": json.dumps(batch.OPTIONS), "may_simulate": "1"}  # fmt: skip
         store.accept(NewBatch(id=BATCH, owner="o", idempotency_key=None, fingerprint="f", expires_in_s=600,
                               message="first", fields=fields))  # fmt: skip
         self.redis.hset(keys.job(STEP), "suspect", 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hosted import nim
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -23,7 +24,7 @@ MOST_REFUSED, LEAST_USED = 0.02, 0.85
 def test_an_undisclosed_limit_is_found_with_few_refusals(tmp_path: Path, limit: int) -> None:
     """Learning starts from 30, NIM's default; its refusals give no hint."""
     service = Service(tmp_path, workers=4, concurrency=8, env={"TANDEM_LIMIT_WINDOW_S": str(WINDOW_S)})
-    service.env |= {"NVIDIA_API_KEY": "nvapi-simulated", "NVIDIA_BASE_URL": f"{service.sandbox_root}/nim/v1"}
+    service.env |= nim(service)
     with service:
         service.tell_sandbox(rpm=limit, window_s=WINDOW_S, latency_ms=20)
         for number in range(limit * (WINDOWS + 2)):

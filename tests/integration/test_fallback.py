@@ -12,6 +12,7 @@ import pytest
 
 from tasks.store import keys
 from tests.engine.panel import Panel
+from tests.support.hosted import UNLIMITED, catalog, nim, openrouter
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls, judge, wait_for_all
@@ -44,19 +45,16 @@ openrouter = "acme/refusing:free"
 
 def hosted(data: Path, **env: str) -> Service:
     """Two api workers, NVIDIA's dialect first and OpenRouter's second, no limits."""
-    (data / "catalog.toml").write_text(CATALOG)
     made = Service(data, workers=2, concurrency=8)
     made.env |= {
-        "TANDEM_CATALOG": str(data / "catalog.toml"),
-        "NVIDIA_API_KEY": "nvapi-test",
-        "NVIDIA_BASE_URL": f"{made.sandbox_root}/nim/v1",
-        "OPENROUTER_API_KEY": "sk-or-test",
-        "OPENROUTER_BASE_URL": f"{made.sandbox_root}/openrouter/api/v1",
+        **catalog(data, CATALOG),
+        **nim(made),
+        **openrouter(made),
+        **UNLIMITED,
         "TANDEM_CIRCUIT_FAILURES": str(FAILURES),
         "TANDEM_CIRCUIT_OPEN_S": str(OPEN_S),
         "TANDEM_CIRCUIT_LONGEST_S": str(2 * OPEN_S),
         "TANDEM_AUTO_WAIT_S": str(AUTO_WAIT_S),
-        **{f"TANDEM_{name}": "0" for name in ("NIM_RPM", "OPENROUTER_RPM", "OPENROUTER_TPM", "OPENROUTER_RPD")},
         **env,
     }
     return made

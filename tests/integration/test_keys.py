@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import batch
+from tests.support.hosted import UNLIMITED, catalog, nim, openrouter
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -25,17 +26,14 @@ openrouter = "acme/both:free"
 
 def hosted(data: Path, **env: str) -> Service:
     """One api worker, NVIDIA's dialect first and OpenRouter's second, no limits."""
-    (data / "catalog.toml").write_text(CATALOG)
     made = Service(data, workers=1, concurrency=8)
     made.env |= {
-        "TANDEM_CATALOG": str(data / "catalog.toml"),
-        "NVIDIA_API_KEY": "nvapi-test",
-        "NVIDIA_BASE_URL": f"{made.sandbox_root}/nim/v1",
-        "OPENROUTER_API_KEY": "sk-or-test",
-        "OPENROUTER_BASE_URL": f"{made.sandbox_root}/openrouter/api/v1",
+        **catalog(data, CATALOG),
+        **nim(made),
+        **openrouter(made),
+        **UNLIMITED,
         "TANDEM_CIRCUIT_OPEN_S": "1",
         "TANDEM_CIRCUIT_LONGEST_S": "2",
-        **{f"TANDEM_{name}": "0" for name in ("NIM_RPM", "OPENROUTER_RPM", "OPENROUTER_TPM", "OPENROUTER_RPD")},
         **env,
     }
     return made

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.providers.sandbox.dialects import ACCOUNT
+from tests.support.hosted import catalog, nim
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -38,13 +39,8 @@ nim = "sandbox/slow-1000ms"
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Two workers with one slot each."""
     data = tmp_path_factory.mktemp("models")
-    (data / "catalog.toml").write_text(CATALOG)
     made = Service(data, workers=2, concurrency=1)
-    made.env |= {
-        "TANDEM_CATALOG": str(data / "catalog.toml"),
-        "NVIDIA_API_KEY": "nvapi-test",
-        "NVIDIA_BASE_URL": f"{made.sandbox_root}/nim/v1",
-    }
+    made.env |= catalog(data, CATALOG) | nim(made)
     with made:
         yield made
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hosted import nim
 from tests.support.polling import until
 from tests.support.service import Service
 
@@ -16,8 +17,7 @@ TRIES = 2
 def test_a_lone_job_completes_once_its_provider_is_back(tmp_path: Path) -> None:
     service = Service(tmp_path, workers=1, concurrency=4)
     service.env |= {
-        "NVIDIA_API_KEY": "nvapi-test",
-        "NVIDIA_BASE_URL": f"{service.sandbox_root}/nim/v1",
+        **nim(service),
         "TANDEM_NIM_RPM": "0",
         "TANDEM_MAX_TRIES": str(TRIES),
         "TANDEM_BACKOFF_S": "0.05",

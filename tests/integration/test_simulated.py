@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import batch
+from tests.support.hosted import nim
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -34,7 +35,7 @@ def asked_for(service: Service) -> set[str]:
 def test_what_was_accepted_for_a_provider_waits_for_it_when_its_key_is_gone(tmp_path: Path) -> None:
     """Jobs and batches, in line and unread, of mode=api and auto; new ones are simulated: nobody else is there."""
     made = Service(tmp_path, workers=0, concurrency=8)
-    made.env |= {"NVIDIA_API_KEY": "nvapi-test", "NVIDIA_BASE_URL": f"{made.sandbox_root}/nim/v1"}
+    made.env |= nim(made)
     with made as service:
         kept = [service.submit("kept", mode=mode, cache="off") for mode in ("api", "auto")]
         batch_id = batch.submit(service, lines(3))
@@ -52,9 +53,8 @@ def test_what_was_accepted_for_a_provider_waits_for_it_when_its_key_is_gone(tmp_
         assert (batch.get(service, batch_id)["counts"]["pending"], batch.status(service, batch_id)) == (3, "validating")
         assert not asked_for(service) & set(kept)
 
-        keyed = {"NVIDIA_API_KEY": "nvapi-test", "NVIDIA_BASE_URL": f"{service.sandbox_root}/nim/v1"}
         service.workers.pop().end()
-        service.add_worker(**keyed)
+        service.add_worker(**nim(service))
         done = [ended(service, one) for one in kept]
         assert {job["attempts"][-1]["provider"] for job in done} == {"nim"}
         assert not any(job["simulated"] for job in done)
@@ -65,7 +65,7 @@ def test_what_was_accepted_for_a_provider_waits_for_it_when_its_key_is_gone(tmp_
 def test_a_second_host_without_a_key_answers_nobody(tmp_path: Path) -> None:
     """Its worker is refused; and were it there, it would have a queue of its own, into which no web sends anything."""
     made = Service(tmp_path, workers=1, concurrency=8)
-    made.env |= {"NVIDIA_API_KEY": "nvapi-test", "NVIDIA_BASE_URL": f"{made.sandbox_root}/nim/v1"}
+    made.env |= nim(made)
     with made as service:
         service.add_worker(**KEYLESS)
         second = service.workers.pop()

@@ -272,7 +272,7 @@ class BatchLife(RuleBasedStateMachine):
                 self.work_on_end(step)
             case _ if plan is None:
                 self.done(step)
-            case "retry" if plan.reset < len(CHUNKS):
+            case "retry" if plan.reset_lines < LINES:
                 self.put_back(plan)
             case "expand" if plan.expanded < len(CHUNKS) and not plan.is_erased:
                 self.read(plan)
@@ -293,8 +293,8 @@ class BatchLife(RuleBasedStateMachine):
         self.held.remove(step)
 
     def put_back(self, plan: Plan) -> None:
-        ids = [item_id(BATCH, n) for n in CHUNKS[plan.reset]]
-        self.work.reset_items(BATCH, plan.reset, ids, composition.loads(self.work.unanswered(ids)))
+        ids = [item_id(BATCH, n) for n in CHUNKS[plan.reset_lines // len(CHUNKS[0])]]
+        self.work.reset_items(BATCH, plan.reset_lines, ids, composition.loads(self.work.unanswered(ids)))
         self.seen.begin_anew(ids)
         for at_ms in self.walks:  # somebody who does not know of this round goes on with the end of the one before
             self.let_lapse(at_ms)

@@ -11,7 +11,7 @@ from tasks.store import access, keys, places
 from tasks.store.access import Access, Waits
 from tasks.store.circuits import Breaker, Circuits, KeyRefused, Told
 from tasks.store.claim import Claim, Taker
-from tasks.store.due import Due
+from tasks.store.due import LET_GO_MOST, LET_GO_STEP_S, Due
 from tasks.store.jobs import Jobs
 from tasks.store.places import Place
 from tests.store import hand
@@ -119,6 +119,28 @@ def test_an_answer_lets_all_go_in_growing_groups(store: Jobs, accounts: Access, 
         store.redis.hset(keys.limit(keys.circuit_line(f"key:{PROVIDER}")), "wake_at", 1)
         gone += len(due.let_go())
     assert gone == len(waiting) - 1
+
+
+def test_a_large_group_goes_a_few_at_a_time_over_its_time(store: Jobs, due: Due) -> None:
+    first = refuse(store)
+    for _ in range(900):
+        assert take(store, hand.accept(store)) is None
+    lapse(store)
+    due.let_go()
+    trying = take(store, first)
+    assert trying is not None
+    answer(store, trying)
+    parts: list[tuple[int, float]] = []
+    while sum(count for count, _ in parts) < 900:
+        store.redis.hset(keys.limit(keys.circuit_line(f"key:{PROVIDER}")), "wake_at", 1)
+        waiters = due.waiters()
+        parts.append((len(waiters.messages), waiters.next_in_s or LET_GO_STEP_S))
+    assert parts[:5] == [(1, 0.5), (2, 0.5), (4, 0.5), (8, 0.5), (16, 0.5)]
+    assert {count for count, _ in parts[5:-1]} == {25}
+    rates = [count / next_s for count, next_s in parts[5:-1]]
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(32 / LET_GO_STEP_S, rel=0.02)
+    assert rates[-1] == pytest.approx(LET_GO_MOST / LET_GO_STEP_S, rel=0.05)
 
 
 def test_what_was_sent_before_the_refusal_does_not_end_the_hold(store: Jobs, accounts: Access) -> None:

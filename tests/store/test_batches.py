@@ -25,6 +25,7 @@ from tasks.store.places import Place
 from tasks.store.steps import Step, Steps
 from tests.store import hand
 from tests.store.hand import LEASE_S
+from tests.support import batch
 from tests.support.valkey import Valkey
 
 BATCH, OWNER = "batch_0123456789abcdef", "o"
@@ -43,15 +44,8 @@ class House:
         self.due = Due(valkey.client, lease_s=LEASE_S, ttl_s=60)
 
     def accept(self, total: int, *, expires_in_s: float = 60, last: bool = False, key: str | None = None) -> None:
-        options: dict[str, object] = {
-            "defaults": {},
-            "on_invalid": "skip",
-            "stop_after": None,
-            "max_tries": None,
-            "on_complete": None,
-        }
         fields = {"owner": OWNER, "total": str(total), "lines": str(total), "chunks": "1", "metadata": "{}",
-                  "options": json.dumps(options)}  # fmt: skip
+                  "options": json.dumps(batch.OPTIONS)}  # fmt: skip
         new = NewBatch(id=BATCH, owner=OWNER, idempotency_key=key, fingerprint="f", expires_in_s=expires_in_s,
                        message="first", fields=fields)  # fmt: skip
         self.batches.keep_lines(BATCH, 0, [b"1 {}"])

@@ -12,6 +12,10 @@ from tests.support.polling import until
 from tests.support.service import Service
 
 LINES = {"Content-Type": "application/x-ndjson"}
+#: The options of a record as a submission without any writes them.
+OPTIONS: Mapping[str, Any] = {
+    "defaults": {}, "on_invalid": "skip", "stop_after": None, "max_tries": None, "on_complete": None,
+}  # fmt: skip
 FINAL = ("completed", "failed", "cancelled", "expired")
 
 

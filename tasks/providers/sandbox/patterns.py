@@ -24,9 +24,9 @@ PLAIN = "a0 A_-.~"
 
 
 def text_of(pattern: str, budget: Budget) -> str:
-    """The plainest text that the pattern matches, by Python's own parser, whose tree is not documented but has kept its
-    form for two decades. Raises Unsatisfiable for one that is broken, or that needs more than
-    characters in a row: what is looked for ahead or behind, and what was matched before."""
+    """The plainest text that the pattern matches, within `budget`, which no library keeps to. Read by Python's own
+    parser, whose tree is not documented but has kept its form for two decades. Raises Unsatisfiable for a pattern that
+    is broken, or that looks ahead, behind, or back at what was matched before."""
     try:
         tree = parser.parse(pattern)
     except (re.error, RecursionError, OverflowError) as error:

@@ -3,13 +3,15 @@
 -- with circuit
 -- with batch
 -- Let jobs go that were parked behind a limit: with a quota as many as there is room for. Without one, after a hold,
--- one goes first, then two, four, …: ten thousand woken together would run into the same limit again. Behind a circuit
--- one at a time until it has closed, and then in the same way. Items of a paused batch in the largest groups once it
--- goes on, and some of its shards that are still held.
+-- one goes first, then two, four, …: ten thousand woken together would run into the same limit again. A group that is
+-- larger than what may be done at once goes in parts, spread over its time. Behind a circuit one at a time until it has
+-- closed, and then in the same way. Items of a paused batch as in the largest groups once it goes on, and some of its
+-- shards that are still held.
 --   KEYS  limits (set of names)
---   ARGV  step_ms between two groups, largest group, policy, most shards at once
+--   ARGV  step_ms of a group, largest group, policy, most jobs or shards at once
 --   returns {ms until somebody is to be let go (-1 = nobody waits), id, epoch, queue, priority, ahead, id, …}: messages to be sent
 local now, policy, send = now_ms(), policy_of(ARGV[3]), {-1}
+local step_ms, largest, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 
 local function let_first(limit, count)
   local parked = parked_key(limit)
@@ -26,10 +28,13 @@ local function by_steps(limit)
   local l = fields_of(key, "until", "step", "wake_at")
   local wake_at = math.max(tonumber(l["until"] or 0), tonumber(l.wake_at or 0))
   if wake_at > now then return wake_at end
-  local step = tonumber(l.step or 1)
-  let_first(limit, step)
-  redis.call("HSET", key, "step", math.min(step * 2, tonumber(ARGV[2])), "wake_at", now + tonumber(ARGV[1]))
-  if redis.call("ZCARD", parked_key(limit)) > 0 then return now + tonumber(ARGV[1]) end
+  local group = tonumber(l.step or 1)
+  local count = math.min(group, most)
+  local part = count / group
+  let_first(limit, count)
+  local next_at = now + math.ceil(step_ms * part)
+  redis.call("HSET", key, "step", math.min(math.floor(group * 2 ^ part), largest), "wake_at", next_at)
+  if redis.call("ZCARD", parked_key(limit)) > 0 then return next_at end
   redis.call("SREM", KEYS[1], limit)
 end
 
@@ -42,18 +47,18 @@ local function by_circuit(limit, name)
   end
   if c.state == "open" then return tonumber(c["until"]) end
   if send_to_try(name, c, now) then let_first(limit, 1) end
-  return now + tonumber(ARGV[1])
+  return now + step_ms
 end
 
 local function by_pause(limit, batch)
-  if resume_some(batch, now, ARGV[4], send) then return now end
+  if resume_some(batch, now, most, send) then return now end
   if redis.call("ZCARD", parked_key(limit)) == 0 then
     redis.call("SREM", KEYS[1], limit)
     return nil
   end
   if is_paused(batch) then return nil end
-  let_first(limit, ARGV[2])
-  return now + tonumber(ARGV[1])
+  let_first(limit, most)
+  return now + math.ceil(step_ms * most / largest)
 end
 
 for _, limit in ipairs(redis.call("SMEMBERS", KEYS[1])) do

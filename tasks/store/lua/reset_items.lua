@@ -1,11 +1,11 @@
 -- Put those of some items that ended without an answer back, for another round, and keep what its shards are composed of.
--- Applied once for each page of items: done again it changes nothing.
+-- Applied once for each piece of its items: done again it changes nothing.
 --   KEYS  batch:{id}, its loads (list)
---   ARGV  batch, page, priority, loads (JSON: [text of each, …]), then id, id, …
+--   ARGV  batch, how many lines come before these, priority, loads (JSON: [text of each, …]), then id, id, …
 --   returns how many were put back
-local batch, page = KEYS[1], tonumber(ARGV[2])
-local b = fields_of(batch, "status", "reset", "expires_at")
-if b.status ~= "validating" or tonumber(b.reset or 0) > page then return 0 end
+local batch, before = KEYS[1], tonumber(ARGV[2])
+local b = fields_of(batch, "status", "reset_lines", "expires_at")
+if b.status ~= "validating" or tonumber(b.reset_lines or 0) > before then return 0 end
 local count = 0
 for i = 5, #ARGV do
   local key = job_key(ARGV[i])
@@ -24,5 +24,5 @@ for i = 5, #ARGV do
   end
 end
 for _, text in ipairs(cjson.decode(ARGV[4])) do redis.call("RPUSH", KEYS[2], text) end
-redis.call("HSET", batch, "reset", page + 1)
+redis.call("HSET", batch, "reset_lines", before + #ARGV - 4)
 return count

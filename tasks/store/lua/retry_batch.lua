@@ -15,10 +15,10 @@ if not BATCH_OVER[b.status] then return {"busy", b.status} end
 -- One whose lines were not all read has not all of its items.
 if b.error_code == "invalid_items" or (b.error_code == "quarantined" and b.round == "1") then return {"nothing"} end
 if tonumber(b.failed or 0) + tonumber(b.cancelled or 0) + tonumber(b.expired or 0) == 0 then return {"nothing"} end
-redis.call("HSET", batch, "status", "validating", "reset", 0, "expires_at", now + tonumber(b.expires_in_ms),
+redis.call("HSET", batch, "status", "validating", "reset_lines", 0, "expires_at", now + tonumber(b.expires_in_ms),
   "round_asked", ARGV[5], "tokens_before", b["used total_tokens"] or 0)
 redis.call("HDEL", batch, "finished_at", "in_progress_at", "error_code", "error_message", "cancelling_at", "last_job", "last_error",
-  "stop_at", "paused", "cancel_wanted", "lapses_at")
+  "stop_at", "paused", "cancel_wanted", "lapses_at", "reset")
 for _, kept in ipairs({"", ":settled", ":invalid"}) do redis.call("PERSIST", batch .. kept) end
 redis.call("DEL", batch .. ":shards")
 local name = "retry-" .. redis.call("HINCRBY", batch, "round", 1)

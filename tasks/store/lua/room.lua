@@ -7,7 +7,7 @@ local FREE = 5
 -- Tokens of an answer whose request bounds it by nothing, until answers have shown what they take.
 local OUTPUT = 256
 -- Jobs let go in one step at the most.
-local GIVEN_MOST = 200
+local GIVEN_MOST = 25
 
 -- Tokens that a job may take here.
 local function tokens_of(s, j)
