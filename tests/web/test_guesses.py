@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.web.conftest import MakeClient
 from web.guesses import ADDRESSES, FREE, Guesses
 
-KEY = "a-key-of-more-than-20-characters"
+KEY, LATE = "a-key-of-more-than-20-characters", "a-key-that-comes-late-and-is-long"
 
 
 def wrong(guesses: Guesses, address: str, count: int) -> None:
@@ -46,7 +46,7 @@ def test_no_more_addresses_are_remembered_than_fit() -> None:
 
 
 def test_over_rest_it_is_a_429_that_says_when_to_come_back(make_client: MakeClient) -> None:
-    client = make_client(TANDEM_API_KEYS=f"ann:{KEY}")
+    client = make_client(TANDEM_API_KEYS=f"ann:{KEY},bob:{LATE},cid:short")
 
     def said(key: str) -> int:
         return client.get("/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
@@ -58,3 +58,6 @@ def test_over_rest_it_is_a_429_that_says_when_to_come_back(make_client: MakeClie
     assert int(answer.headers["Retry-After"]) >= 1
     assert said(KEY) == 200
     assert client.get("/jobs").status_code == 401, "no key is no guess"
+    assert said("another-key-of-more-than-20-characters") == 429
+    assert said(LATE) == 200, "a long key is held up by others' guesses"
+    assert said("short") == 429, "a short key may be guessed at any rate"
