@@ -50,21 +50,33 @@ def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, li
 
 def _with_last(found: Sequence[Batch]) -> list[Batch]:
     """Batches of one owner, each with the job over its results."""
-    ids = [one.on_complete["job_id"] for one in found if one.on_complete is not None and one.on_complete["job_id"]]
+    ids = [last_id for one in found if (last_id := _last_id(one))]
     lasts = {job.id: job for some in _pages(ids) for _, job in jobs.default().items(some, found[0].owner)}
     return [
-        replace(one, on_complete={**one.on_complete, "job": lasts[one.on_complete["job_id"]]})
-        if one.on_complete is not None and one.on_complete["job_id"] in lasts
+        replace(one, on_complete={**one.on_complete, "job": lasts[_last_id(one)]})
+        if one.on_complete is not None and _last_id(one) in lasts
         else one
         for one in found
     ]
 
 
+def _last_id(batch: Batch) -> str:
+    """The job over its results; "" where there is none, or none yet."""
+    return str(batch.on_complete["job_id"] or "") if batch.on_complete is not None else ""
+
+
+def _fitting(found: Sequence[Batch], limit: int) -> int:
+    """How many of the first make a page, with the results of the jobs over their results."""
+    ids = [last_id for one in found if (last_id := _last_id(one))]
+    sizes = {look.id: look.size for some in _pages(ids) for _, look in jobs.default().look_at(some)}
+    return fitting([Look(one.id, sizes.get(_last_id(one), 0)) for one in found], limit=limit)
+
+
 def page(
     owner: str, *, status: BatchStatus | None, limit: int, after: str | None, only_openai: bool = False
 ) -> tuple[list[Batch], bool]:
-    """An owner's batches, newest first, from behind `after`; and whether there are more. `only_openai`: those that were
-    asked for in OpenAI's form.
+    """At most `limit` of an owner's batches, newest first, from behind `after`, fewer where the answers over their
+    results are large; and whether there are more. `only_openai`: those that were asked for in OpenAI's form.
 
     Raises BatchNotFound when there is no batch `after`, and Unavailable.
     """
@@ -73,7 +85,8 @@ def page(
     while len(found) <= limit and (some := _some(ids, RESULTS_AT_ONCE if only_openai else limit + 1 - len(found))):
         read = [one for one in batches.default().read(some, owner) if status in (None, one.status)]
         found += [one for one in read if one.openai is not None or not only_openai]
-    return _with_last(found[:limit]), len(found) > limit
+    count = _fitting(found, limit)
+    return _with_last(found[:count]), len(found) > count
 
 
 def _batch_ids(owner: str, status: BatchStatus | None, after: str | None) -> Iterator[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tracemalloc
 
 from tasks.batches import door
-from tasks.domain.batch import Batch, BatchStatus
+from tasks.domain.batch import Batch, BatchStatus, item_id
 from tasks.domain.job import Status
 from tasks.store import keys
+from tasks.store.listing import PAGE_BYTES
 from tests.batches.finished import OWNER, finished, reads, sent_bytes
 from tests.support.valkey import Valkey
 
@@ -50,6 +51,22 @@ def test_results_are_read_few_at_a_time(valkey: Valkey) -> None:
         tracemalloc.stop()
     assert read == 299
     assert peak < 100 * ANSWER_BYTES, "hundreds at once"
+
+
+def test_a_page_of_batches_with_large_answers_is_shorter(valkey: Valkey) -> None:
+    """Read page by page, each is there once, and none brings more than a page may."""
+    ids = [f"batch_{n:032}" for n in range(6)]
+    for batch_id in ids:
+        finished(valkey, batch_id, ["completed"], answer_bytes=PAGE_BYTES // 2, on_complete={"prompt": ""})
+        valkey.client.hset(keys.batch(batch_id), "last_job", item_id(batch_id, 1))
+    seen: list[str] = []
+    more = True
+    while more:
+        before = sent_bytes(valkey)
+        found, more = door.page(OWNER, status=None, limit=50, after=seen[-1] if seen else None)
+        assert sent_bytes(valkey) - before < 1.2 * PAGE_BYTES
+        seen += [one.id for one in found]
+    assert seen == ids[::-1]
 
 
 def test_a_page_of_batches_takes_few_round_trips(valkey: Valkey) -> None:

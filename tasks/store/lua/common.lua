@@ -28,7 +28,11 @@ local DAY_MS, USAGE_KEPT_S = 86400000, 100 * 86400
 -- seem to have passed meanwhile, Redis was away or its clock was put right: that is taken from what is added.
 local NOTED_US, JUMP_US, SLOWER = 1000000, 60000000, 20
 
+-- Of this run: time stands still in a script.
+local told_us, added_us
+
 local function time_told()
+  if told_us then return told_us, added_us end
   local t, clock = redis.call("TIME"), redis.call("GET", "tandem:clock") or "0 0"
   local own, seen, added = t[1] * 1000000 + t[2], clock:match("^(%d+) (%d+)$")
   seen, added = tonumber(seen or 0), tonumber(added or 0)
@@ -42,7 +46,8 @@ local function time_told()
   if passed < 0 or passed >= NOTED_US then
     redis.pcall("SET", "tandem:clock", string.format("%.0f %.0f", own + added, added))
   end
-  return own + added, added
+  told_us, added_us = own + added, added
+  return told_us, added_us
 end
 
 local function now_us()
@@ -291,7 +296,7 @@ local function count_item(key, now, status)
   local ended = redis.call("HINCRBY", batch, status, 1)
   local settled = redis.call("HINCRBY", batch, "settled", 1)
   local b = fields_of(batch, "valid", "stop_at", "settled_us")
-  -- No two alike, so that pages of them have an end: time stands still in a script.
+  -- No two alike, so that pages of them have an end.
   local at = math.max(now_us(), tonumber(b.settled_us or 0) + 1)
   redis.call("HSET", batch, "settled_us", string.format("%.0f", at))
   if j.line then redis.call("ZADD", batch .. ":settled", at, j.line) end
