@@ -12,7 +12,7 @@ import pytest
 
 from tasks.store import keys
 from tests.engine.panel import Panel
-from tests.support.hosted import UNLIMITED, catalog, nim, openrouter
+from tests.support import hosted
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls, judge, wait_for_all
@@ -41,28 +41,17 @@ id = "acme/refusing"
 nim = "sandbox/status-422"
 openrouter = "acme/refusing:free"
 """
-
-
-def hosted(data: Path, **env: str) -> Service:
-    """Two api workers, NVIDIA's dialect first and OpenRouter's second, no limits."""
-    made = Service(data, workers=2, concurrency=8)
-    made.env |= {
-        **catalog(data, CATALOG),
-        **nim(made),
-        **openrouter(made),
-        **UNLIMITED,
-        "TANDEM_CIRCUIT_FAILURES": str(FAILURES),
-        "TANDEM_CIRCUIT_OPEN_S": str(OPEN_S),
-        "TANDEM_CIRCUIT_LONGEST_S": str(2 * OPEN_S),
-        "TANDEM_AUTO_WAIT_S": str(AUTO_WAIT_S),
-        **env,
-    }
-    return made
+BREAKER = {
+    "TANDEM_CIRCUIT_FAILURES": str(FAILURES),
+    "TANDEM_CIRCUIT_OPEN_S": str(OPEN_S),
+    "TANDEM_CIRCUIT_LONGEST_S": str(2 * OPEN_S),
+    "TANDEM_AUTO_WAIT_S": str(AUTO_WAIT_S),
+}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with hosted(tmp_path_factory.mktemp("fallback")) as service:
+    with hosted.service(tmp_path_factory.mktemp("fallback"), CATALOG, workers=2, **BREAKER) as service:
         yield service
 
 
@@ -198,7 +187,7 @@ def goes_to(service: Service) -> str:
 def test_jobs_whose_gpu_worker_is_gone_go_to_the_api_and_those_of_the_gpu_stay(tmp_path: Path) -> None:
     """An engine that works on requests without an end; then its worker is killed, for good."""
     engine = Panel(tmp_path)
-    with hosted(tmp_path) as service:
+    with hosted.service(tmp_path, CATALOG, workers=2, **BREAKER) as service:
         gpu = {"TANDEM_VLLM": str(engine.executable), "TANDEM_MODEL": str(engine.model), "TANDEM_DEVICE": "cpu"}
         service.env |= gpu
         worker = service.add_worker("gpu")

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import batch
-from tests.support.hosted import UNLIMITED, catalog, nim, openrouter
+from tests.support import batch, hosted
 from tests.support.polling import until
 from tests.support.service import Service
 from tests.support.verdict import calls
@@ -24,24 +23,12 @@ openrouter = "acme/both:free"
 """
 
 
-def hosted(data: Path, **env: str) -> Service:
-    """One api worker, NVIDIA's dialect first and OpenRouter's second, no limits."""
-    made = Service(data, workers=1, concurrency=8)
-    made.env |= {
-        **catalog(data, CATALOG),
-        **nim(made),
-        **openrouter(made),
-        **UNLIMITED,
-        "TANDEM_CIRCUIT_OPEN_S": "1",
-        "TANDEM_CIRCUIT_LONGEST_S": "2",
-        **env,
-    }
-    return made
+SOON = {"TANDEM_CIRCUIT_OPEN_S": "1", "TANDEM_CIRCUIT_LONGEST_S": "2"}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with hosted(tmp_path_factory.mktemp("keys")) as service:
+    with hosted.service(tmp_path_factory.mktemp("keys"), CATALOG, workers=1, **SOON) as service:
         yield service
 
 
@@ -118,7 +105,7 @@ def test_a_job_that_may_go_elsewhere_does_and_its_trail_says_why(service: Servic
 def test_a_wrong_key_is_found_at_the_start_and_another_one_lets_all_go_at_once(tmp_path: Path) -> None:
     """A restart with another key is how an operator mends it: nobody waits for the pause to end."""
     hour = {"TANDEM_CIRCUIT_OPEN_S": "3600", "TANDEM_CIRCUIT_LONGEST_S": "3600"}
-    with hosted(tmp_path, NVIDIA_API_KEY="wrong", **hour) as service:
+    with hosted.service(tmp_path, CATALOG, workers=1, NVIDIA_API_KEY="wrong", **hour) as service:
         [held] = until(lambda: refused(service), within_s=10, what="the key looked at")
         assert (held["provider"], held["reason"]) == ("nim", "authentication_failed")
         jobs = [service.submit(f"{i}", mode="api") for i in range(5)]

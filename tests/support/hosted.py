@@ -25,3 +25,11 @@ def catalog(data: Path, text: str) -> dict[str, str]:
     path = data / "catalog.toml"
     path.write_text(text)
     return {"TANDEM_CATALOG": str(path)}
+
+
+def service(data: Path, models: str, *, workers: int, **env: str) -> Service:
+    """One whose api workers call NVIDIA's dialect first and OpenRouter's second, with these models and no limits. Not
+    started yet."""
+    made = Service(data, workers=workers, concurrency=8)
+    made.env |= {**catalog(data, models), **nim(made), **openrouter(made), **UNLIMITED, **env}
+    return made
