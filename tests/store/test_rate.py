@@ -30,8 +30,10 @@ NONE = {"rpm": 0, "tpm": 0, "rpd": 0, "calls": 0, "guessed": False}
 class House:
     """A store with quotas by scope, and the Celery list as the broker."""
 
-    def __init__(self, valkey: Valkey, window_s: float = WINDOW_S, **scopes: dict[str, Any]) -> None:
-        times = {"window": int(window_s * 1000), "arrival": 20, "grant": 30_000, "longest": 500_000}
+    def __init__(
+        self, valkey: Valkey, window_s: float = WINDOW_S, arrival_s: float = 0.02, **scopes: dict[str, Any]
+    ) -> None:
+        times = {"window": int(window_s * 1000), "arrival": int(arrival_s * 1000), "grant": 30_000, "longest": 500_000}
         quotas = {name.replace("__", ":"): NONE | quota for name, quota in scopes.items()}
         policy = json.dumps({**times, "scopes": quotas})
         self.jobs = Jobs(valkey.client, ttl_s=60, policy=policy)
@@ -159,6 +161,17 @@ def test_the_older_goes_first_and_interactive_before_batch(valkey: Valkey) -> No
     assert house.let_go() == [older, younger, batch]
 
 
+def test_small_jobs_do_not_pass_a_large_one(valkey: Valkey) -> None:
+    """Else it would wait for as long as there are small ones."""
+    house = House(valkey, upstream={"tpm": 100})
+    running = house.claim(house.accept(most_tokens=60))
+    large, small = house.accept(most_tokens=80), house.accept(most_tokens=30, priority=6)
+    assert [house.take(one).claim for one in (large, small)] == [None, None]
+    assert house.let_go() == []
+    answered = house.jobs.call_over(over(running, tokens=0, answer_tokens=0))
+    assert [message.job_id for message in answered.messages] == [large]
+
+
 def test_jobs_of_another_model_pass(valkey: Valkey) -> None:
     house = House(valkey, upstream__model={"rpm": 1})
     house.claim(house.accept())
@@ -274,6 +287,14 @@ def test_a_day_is_counted_and_who_cannot_run_before_its_deadline_fails_at_once(v
     assert house.take(late).claim is None
     assert (house.field(late, "status"), house.field(late, "error_code")) == ("failed", "limit_exceeds_deadline")
     assert valkey.client.zscore(keys.DUE, late) is None
+
+
+def test_what_would_be_sent_in_a_days_last_moment_waits_for_the_next(valkey: Valkey) -> None:
+    """It may arrive then. A day is 1,440 windows, and a call may be on its way for as long here."""
+    house = House(valkey, window_s=86_400, arrival_s=1440 * 86_400, upstream={"rpd": 9})
+    late = house.accept()
+    assert house.take(late).claim is None
+    assert house.field(late, "error_code") == "limit_exceeds_deadline"
 
 
 def test_a_place_far_down_the_line_is_too_late_for_a_near_deadline(valkey: Valkey) -> None:

@@ -178,6 +178,7 @@ def test_a_job_overtaken_a_moment_ago_is_not_sent_again(store: Jobs, valkey: Val
     """Workers that popped both messages may claim them in either order."""
     patient = Due(valkey.client, lease_s=LEASE_S, ttl_s=60, patience_s=30, look_s=0)
     late, later = accept(store), accept(store)
+    store.redis.hset(keys.job(late), "queued_at", 1)  # it has waited for long
     claim(store, later, "w")
     for _ in range(3):
         assert patient.find_lost() == []
