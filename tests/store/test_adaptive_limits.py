@@ -61,6 +61,16 @@ def test_a_learned_limit_ends_at_what_the_provider_says(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_a_limit_does_not_rise_until_a_call_was_answered_after_a_refusal(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 10})
+    learned_was(valkey, learned=3, patience=15)
+    for _ in range(3):
+        house.jobs.call_over(over(house.claim(house.accept())))
+    learned_was(valkey, trial=1)
+    assert house.take(house.accept()).claim is None
+    assert (figure(valkey, "learned"), figure(valkey, "probing")) == (3, None)
+
+
 def test_what_answers_take_is_met_at_once_and_left_slowly(valkey: Valkey) -> None:
     house = House(valkey, upstream={"tpm": 100_000})
 

@@ -91,6 +91,17 @@ def test_what_has_no_room_is_parked_and_let_go_in_time(valkey: Valkey) -> None:
     house.claim(second)
 
 
+def test_a_limit_that_nobody_waits_for_any_more_is_forgotten(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 1})
+    house.claim(house.accept())
+    waiting = house.accept()
+    assert house.take(waiting).claim is None
+    assert valkey.client.smembers(keys.LIMITS) == {PROVIDER}
+    assert house.jobs.cancel(waiting, "o")
+    house.let_go()
+    assert valkey.client.smembers(keys.LIMITS) == set()
+
+
 def test_room_is_kept_for_whoever_was_let_go(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 1})
     waiting, newcomer = house.accept(), house.accept()
