@@ -11,6 +11,7 @@ from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import Needs
 from tasks.serving import DEMONSTRATION, GPU, LOCAL, Serving
+from tasks.settings import Settings
 from tasks.store import learned
 from tasks.store.fleet import LOADING, READY, Fleet, Worker
 
@@ -73,10 +74,13 @@ def hosted(fleet: Fleet, *, simulated: bool = True) -> tuple[Serving, ...]:
     found = serving.hosted(here)
     if not any(serving.is_simulated(one) for one in found):
         return found
-    is_alone = here.sandbox == DEMONSTRATION or not (
-        serving.local_queues(fleet.served()) or any(map(is_real, fleet.lately()))
-    )
-    return found if simulated and is_alone else ()
+    return found if simulated and stands_in(here, fleet) else ()
+
+
+def stands_in(here: Settings, fleet: Fleet) -> bool:
+    """Whether the sandbox answers new jobs, if it is there."""
+    is_alone = not (serving.local_queues(fleet.served()) or any(map(is_real, fleet.lately())))
+    return here.sandbox == DEMONSTRATION or is_alone
 
 
 def simulates(fleet: Fleet) -> bool:

@@ -64,13 +64,13 @@ def _who_answers(here: Settings, fleet: Fleet) -> Iterator[str]:
     for one in hosted:
         if not serving.is_simulated(one):
             yield f"  {one.queue:<8} {one.provider}, {one.target}"
-        elif _simulates(fleet):
+        elif _simulates(here, fleet):
             yield "  api      sandbox, simulated answers: set NVIDIA_API_KEY or OPENROUTER_API_KEY for real ones"
         else:
             yield "  api      nobody: others on this Redis give real answers, so nothing is simulated; set their keys"
 
 
-def _simulates(fleet: Fleet) -> bool:
+def _simulates(here: Settings, fleet: Fleet) -> bool:
     with contextlib.suppress(Unavailable):
-        return routing.simulates(fleet)
+        return routing.stands_in(here, fleet)
     return True

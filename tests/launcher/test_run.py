@@ -37,7 +37,7 @@ def test_the_printed_curl_works_as_pasted_and_says_that_it_is_simulated(run: Lau
     answer = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True).stdout
     assert '"status":"completed"' in answer.replace(" ", "")
     assert "simulated" in answer
-    assert "simulated" in run.output()
+    assert "  api      sandbox, simulated answers: set NVIDIA_API_KEY" in run.output()
 
 
 def test_flower_lets_nobody_do_anything(run: Launched) -> None:
