@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import Any
 
 from tasks.domain.provider_errors import (
@@ -91,14 +93,23 @@ def result_of(said: Any, *, finish_reason: str | None) -> ChatResult:
 
 
 def _call(said: dict[str, Any]) -> dict[str, Any]:
+    """A tool call in OpenAI's form, with an id, and arguments that are a JSON text: some servers send an object, and no
+    id. Raises InvalidResponse for one that names no function."""
     try:
         call: dict[str, Any] = received.storable(said)
     except received.Excessive as error:
         raise InvalidResponse(f"a tool call cannot be read: {error}") from error
     function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
-        return call
-    return {**call, "function": {**function, "arguments": received.arguments(function["arguments"])}}
+    if not isinstance(function, dict) or not _is_text(function.get("name")):
+        raise InvalidResponse("a tool call names no function")
+    its = function.get("arguments")
+    text = received.arguments(its) if isinstance(its, str) else json.dumps({} if its is None else its)
+    call_id = call["id"] if _is_text(call.get("id")) else f"call_{secrets.token_hex(12)}"
+    return {**call, "id": call_id, "type": "function", "function": {**function, "arguments": text}}
+
+
+def _is_text(said: Any) -> bool:
+    return isinstance(said, str) and said != ""
 
 
 def without_thoughts(content: str) -> tuple[str, str | None]:

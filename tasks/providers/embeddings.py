@@ -56,7 +56,10 @@ def joined(
 def _vector(said: Any) -> Vector:
     if not isinstance(said, list) or not said or not all(type(number) in (int, float) for number in said):
         raise InvalidResponse("the provider sent something that is no vector")
-    vector = tuple(float(number) for number in said)
+    try:
+        vector = tuple(float(number) for number in said)
+    except OverflowError as error:  # an integer beyond all floating-point numbers
+        raise InvalidResponse("the provider sent a vector with numbers that are none") from error
     if not all(map(math.isfinite, vector)):
         raise InvalidResponse("the provider sent a vector with numbers that are none")
     return vector

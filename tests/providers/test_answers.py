@@ -125,8 +125,26 @@ def test_whatever_word_it_ends_in_content_is_an_answer(word: str, reason: str) -
 
 @pytest.mark.parametrize("word", ["tool_use", "function_call", "a word of its own"])
 def test_whatever_word_it_ends_in_a_tool_call_is_an_answer(word: str) -> None:
-    said = result(word, content=None, tool_calls=[{"id": "a"}])
-    assert (said.tool_calls, said.finish_reason) == (({"id": "a"},), "tool_calls")
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = result(word, content=None, tool_calls=[call])
+    assert (said.tool_calls, said.finish_reason) == ((call,), "tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), [({"a": 1}, '{"a": 1}'), (None, "{}"), ([1], "[1]"), ('{"a":1}', '{"a":1}'), ("", "")]
+)
+def test_a_tool_call_has_an_id_and_its_arguments_are_a_text(arguments: object, text: str) -> None:
+    call = {"id": None, "function": {"name": "f", "arguments": arguments}}
+    [first, second] = result("tool_calls", content=None, tool_calls=[call, call]).tool_calls
+    assert first["type"] == "function"
+    assert first["function"] == {"name": "f", "arguments": text}
+    assert first["id"] != second["id"]
+
+
+@pytest.mark.parametrize("function", [None, {}, {"name": None}, {"name": ""}, {"name": 5}, "f"])
+def test_a_tool_call_that_names_no_function_is_no_answer(function: object) -> None:
+    with pytest.raises(errors.InvalidResponse):
+        result("tool_calls", content=None, tool_calls=[{"id": "a", "function": function}])
 
 
 @pytest.mark.parametrize("word", ["stop", "content_filter", "refusal"])
