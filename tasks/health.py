@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tasks import serving
 from tasks.domain.access import KeyHold
+from tasks.domain.errors import Unavailable
 from tasks.store import access, capacity, fitness, fleet
 from tasks.store.fleet import Worker
 
@@ -21,7 +22,10 @@ class Providers:
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """Jobs can be accepted. Workers and providers are told, but a job may wait for them."""
+    """Whether jobs can be accepted. Workers and providers are told, but a job may wait for them.
+
+    `refusal` is why none can be, and then also what `redis` says.
+    """
 
     status: str
     redis: str
@@ -29,24 +33,37 @@ class Readiness:
     providers: Providers
     keys_refused: list[KeyHold]
     warnings: tuple[str, ...]
+    refusal: Unavailable | None = None
 
 
 def readiness() -> Readiness:
-    """What is there. Raises Unavailable when Redis is away, does not take writes, or has no room for more jobs."""
+    """What is there, as far as reading tells. Raises Unavailable when Redis is away: nothing can be told then."""
     workers = fleet.default().workers()
-    fitness.default().ensure()
-    capacity.default().reserve(0)
-    capacity.default().try_write()
+    warnings = fitness.default().look().warnings
+    keys_refused = access.default().held()
+    refusal = _refusal()
     gpu = (serving.LOCAL,) if any(serving.local_queues(one.consumes) for one in workers) else ()
     api = tuple(dict.fromkeys(provider for one in workers for provider in _hosted(one)))
     return Readiness(
-        status="ready",
-        redis="ok",
+        status="unavailable" if refusal else "ready",
+        redis=refusal.message if refusal else "ok",
         workers=workers,
         providers=Providers(gpu=gpu, api=api),
-        keys_refused=access.default().held(),
-        warnings=fitness.default().look().warnings,
+        keys_refused=keys_refused,
+        warnings=warnings,
+        refusal=refusal,
     )
+
+
+def _refusal() -> Unavailable | None:
+    """Why no job can be accepted now: Redis is too old, does not take writes, or has no room for more jobs."""
+    try:
+        fitness.default().ensure()
+        capacity.default().reserve(0)
+        capacity.default().try_write()
+    except Unavailable as error:
+        return error
+    return None
 
 
 def _hosted(worker: Worker) -> Iterator[str]:

@@ -64,8 +64,10 @@ def problem(
     errors: Mapping[str, list[str]] | None = None,
     near: tuple[str, ...] = (),
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """A problem document. `word` makes its type a stable URN; without one the status says it all (about:blank)."""
+    """A problem document. `word` makes its type a stable URN; without one the status says it all (about:blank).
+    `more` are further members."""
     if request.path.startswith(OPENAI):
         return _openai(status, detail, word=word, errors=errors or {}, headers=headers)
     body: dict[str, Any] = {
@@ -80,6 +82,7 @@ def problem(
         body["errors"] = errors
     if near:
         body["near"] = near
+    body |= more or {}
     return Response(json.dumps(body), status, headers, content_type=PROBLEM)
 
 
@@ -100,10 +103,10 @@ def refused(error: RequestError) -> Response:
     return problem(status, error.message, word=word, errors=errors, near=near)
 
 
-def unavailable(error: Unavailable) -> Response:
+def unavailable(error: Unavailable, more: Mapping[str, Any] | None = None) -> Response:
     """503 with whole seconds to wait."""
     wait = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    return problem(503, error.message, word="unavailable", headers=wait)
+    return problem(503, error.message, word="unavailable", headers=wait, more=more)
 
 
 def unreadable(_error: ParseException) -> Response:

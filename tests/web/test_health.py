@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Any
 
 from flask.testing import FlaskClient
 
@@ -83,3 +84,36 @@ def test_a_redis_that_takes_no_writes_is_503(client: FlaskClient, valkey: Valkey
     finally:
         valkey.client.config_set("min-replicas-to-write", 0)
     assert client.get("/readyz").status_code == 200
+
+
+def test_a_full_redis_is_503_and_who_is_there_is_told_all_the_same(client: FlaskClient, valkey: Valkey) -> None:
+    fleet.default().hello(Worker(name="a1", queues="api", providers="nim", state="ready"))
+    before = client.get("/readyz").get_json()
+    valkey.client.setrange("filled", 20_000_000, "x")
+    valkey.client.script_flush()
+    valkey.client.config_set("maxmemory", int(valkey.client.info("memory")["used_memory"] / 1.1))
+    try:
+        assert_unavailable_and_told(client, before)
+    finally:
+        valkey.client.config_set("maxmemory", 0)
+
+
+def test_a_redis_that_takes_no_writes_is_503_and_who_is_there_is_told_all_the_same(
+    client: FlaskClient, valkey: Valkey
+) -> None:
+    fleet.default().hello(Worker(name="a1", queues="api", providers="nim", state="ready"))
+    before = client.get("/readyz").get_json()
+    valkey.client.config_set("min-replicas-to-write", 1)
+    try:
+        assert_unavailable_and_told(client, before)
+    finally:
+        valkey.client.config_set("min-replicas-to-write", 0)
+
+
+def assert_unavailable_and_told(client: FlaskClient, before: dict[str, Any]) -> None:
+    assert_unavailable_soon(client)
+    found = client.get("/readyz").get_json()
+    assert found["redis"] == found["detail"]
+    assert found["providers"] == {"gpu": [], "api": ["nim"]}
+    for name in ("workers", "providers", "keys_refused", "warnings"):
+        assert found[name] == before[name], name

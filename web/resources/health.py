@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from flask import Response
 from flask.views import MethodView
 
 from tasks import health
-from web.blueprint import Blueprint
-from web.schemas.health import AliveSchema, ReadySchema
+from web import errors
+from web.blueprint import TOLD, WHY, Blueprint
+from web.schemas.health import AliveSchema, ReadySchema, UnreadySchema
 
 blp = Blueprint("health", __name__, description="Whether the service lives, and what it finds around it")
+#: What is told beside a problem; its own `status` is the number.
+REPORT = ReadySchema(exclude=("status",))
 
 
 @blp.route("/healthz")
@@ -26,11 +30,12 @@ class Ready(MethodView):
     """The process and what it needs."""
 
     @blp.response(200, ReadySchema)
-    @blp.refuses(503)
-    def get(self) -> health.Readiness:
+    @blp.alt_response(503, schema=UnreadySchema, content_type=errors.PROBLEM, description=WHY[503], headers=TOLD[503])
+    def get(self) -> health.Readiness | Response:
         """Can jobs be accepted?
 
         Yes when Redis answers and has room. Workers and engines are listed with their state, but a job may wait for
-        them, so they do not decide.
+        them, so they do not decide. When the answer is no, they are told beside the reason, unless Redis is away.
         """
-        return health.readiness()
+        found = health.readiness()
+        return errors.unavailable(found.refusal, more=REPORT.dump(found)) if found.refusal else found

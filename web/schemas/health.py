@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from web.schemas.limits import KeyRefusedSchema
+from web.schemas.problem import ProblemSchema
 
 
 class AliveSchema(Schema):
@@ -52,7 +53,7 @@ class ReadySchema(Schema):
     """Jobs can be accepted."""
 
     status = fields.String(required=True)
-    redis = fields.String(required=True)
+    redis = fields.String(required=True, metadata={"description": "`ok`"})
     workers = fields.List(fields.Nested(WorkerSchema), required=True)
     providers = fields.Nested(ProvidersSchema, required=True)
     keys_refused = fields.List(
@@ -67,3 +68,13 @@ class ReadySchema(Schema):
             "description": "Why Redis may lose accepted jobs: it drops them when full, or has no append-only file"
         },
     )
+
+
+class UnreadySchema(ProblemSchema):
+    """No job can be accepted. Only `redis` and what follows is missing where Redis is away."""
+
+    redis = fields.String(metadata={"description": "The same as `detail`"})
+    workers = fields.List(fields.Nested(WorkerSchema))
+    providers = fields.Nested(ProvidersSchema)
+    keys_refused = fields.List(fields.Nested(RefusedKeySchema))
+    warnings = fields.List(fields.String())
