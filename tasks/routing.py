@@ -10,7 +10,7 @@ from tasks.catalog import DEFAULT, SANDBOX
 from tasks.domain.errors import InvalidRequest, Unavailable, UnknownModel
 from tasks.domain.job import Mode
 from tasks.needs import Needs
-from tasks.serving import DEMONSTRATION, GPU, LOCAL, Serving
+from tasks.serving import DEMONSTRATION, GPU, KEY_VARIABLES, LOCAL, Serving
 from tasks.settings import Settings
 from tasks.store import learned
 from tasks.store.fleet import LOADING, READY, Fleet, Worker
@@ -46,7 +46,7 @@ def route(mode: Mode, model: str, fleet: Fleet, needs: Needs = ANYTHING, *, simu
 
     Raises UnknownModel; InvalidRequest when none of those who serve the model can do what is asked; or Unavailable when
     nobody who serves it is up."""
-    choice = _Choice(needs, hosted(fleet, simulated=simulated))
+    choice = _Choice(needs, hosted(fleet, simulated=simulated), fleet)
     places = [] if mode is Mode.GPU else choice.hosted(model)
     first = places[0] if places else None
     if mode is Mode.API:
@@ -104,9 +104,10 @@ def engine(model: str, fleet: Fleet) -> Route:
 class _Choice:
     """Passes over those who cannot do what is asked, and remembers why the first could not."""
 
-    def __init__(self, needs: Needs, offered: Sequence[Serving]) -> None:
+    def __init__(self, needs: Needs, offered: Sequence[Serving], fleet: Fleet) -> None:
         self._needs = needs
         self._offered = offered
+        self._fleet = fleet
         self._why: InvalidRequest | None = None
 
     def can(self, known: catalog.Model | None) -> bool:
@@ -136,7 +137,7 @@ class _Choice:
     def nobody(self, model: str, mode: Mode, *, is_ours: bool = False) -> Route:
         if self._why is not None:
             raise self._why
-        return _nobody(model, mode, self._offered, is_ours=is_ours)
+        return _nobody(model, mode, self._offered, self._fleet, is_ours=is_ours)
 
 
 def _served(model: str, offered: Sequence[Serving]) -> list[tuple[Serving, str]]:
@@ -184,10 +185,25 @@ def _local(model: str, queue: str, own: str) -> Route:
     return Route(queue=queue, provider=LOCAL, target="" if model == DEFAULT else own, model=own)
 
 
-def _nobody(model: str, mode: Mode, offered: Sequence[Serving], *, is_ours: bool) -> Route:
+def _nobody(model: str, mode: Mode, offered: Sequence[Serving], fleet: Fleet, *, is_ours: bool) -> Route:
     if (model != DEFAULT and not catalog.find(model) and not is_ours) or (mode is Mode.API and offered):
         listed = {name for one in offered for name in learned.default().lately_listed(one.provider)}
         raise UnknownModel(model, catalog.near(model, listed))
-    if mode is Mode.API:
-        raise Unavailable("no hosted provider is configured", retry_after_s=ENGINE_RETRY_S)
-    raise Unavailable(f"no live gpu worker serves {model}", retry_after_s=ENGINE_RETRY_S)
+    helpful = [] if offered or mode is Mode.GPU else [one for one in KEY_VARIABLES if _serves(one, model)]
+    why = [] if mode is Mode.API else [f"no live gpu worker serves {model}"]
+    why += [_no_key(helpful, fleet)] if helpful or mode is Mode.API else []
+    raise Unavailable(", and ".join(why), retry_after_s=ENGINE_RETRY_S)
+
+
+def _serves(provider: str, model: str) -> bool:
+    known = catalog.find(model)
+    return model == DEFAULT or (known is not None and serving.id_at(provider, known) is not None)
+
+
+def _no_key(helpful: Sequence[str], fleet: Fleet) -> str:
+    """That we have none of these providers' keys, and which to set: above all those that live workers have."""
+    there = {name for one in fleet.lately() for name in one.answers.values()}
+    said = "no hosted provider is configured"
+    if had := [KEY_VARIABLES[one] for one in helpful if one in there]:
+        return f"{said} here, though live workers have one: set {' and '.join(had)} for the web server as for them"
+    return f"{said}: set {' or '.join(KEY_VARIABLES[one] for one in helpful)}" if helpful else said

@@ -26,6 +26,8 @@ NIM_MODEL = "nvidia/nemotron-3-nano-30b-a3b"
 OPENROUTER_MODEL = "nvidia/nemotron-nano-12b-v2-vl:free"
 #: The model a CPU engine serves unless TANDEM_MODEL names another: made on this machine by `make vllm-cpu`.
 CPU_MODEL = "tiny-chat"
+#: What each hosted provider's key is in.
+KEY_VARIABLES = {NIM.name: "NVIDIA_API_KEY", OpenRouter.name: "OPENROUTER_API_KEY"}
 #: The queue of simulated answers. It is nobody else's: what was accepted for a real provider is never in it.
 SIMULATED = f"{API}.{SANDBOX}"
 #: TANDEM_SANDBOX: simulated answers in place of hosted providers, whatever is configured; or never.

@@ -220,6 +220,35 @@ def test_where_a_worker_has_a_real_provider_nobody_simulates(monkeypatch: pytest
             queue(mode)
 
 
+@pytest.mark.parametrize("mode", [Mode.AUTO, Mode.API])
+@pytest.mark.parametrize(
+    ("providers", "model", "variables"),
+    [
+        ("nim", "default", "NVIDIA_API_KEY"),
+        ("nim,openrouter", "default", "NVIDIA_API_KEY and OPENROUTER_API_KEY"),
+        ("nim,openrouter", HOSTED, "NVIDIA_API_KEY"),  # which OpenRouter does not serve
+    ],
+)
+def test_a_web_server_without_the_key_that_workers_have_says_which_to_set(
+    monkeypatch: pytest.MonkeyPatch, mode: Mode, providers: str, model: str, variables: str
+) -> None:
+    given(monkeypatch, **SANDBOX)
+    fleet.default().hello(Worker(name="a1@there", queues="api,api.openrouter", providers=providers, state="ready"))
+    with pytest.raises(Unavailable) as refused:
+        queue(mode, model)
+    said = refused.value.message
+    assert said.endswith(f"though live workers have one: set {variables} for the web server as for them"), said
+    assert ("no live gpu worker" in said) is (mode is Mode.AUTO)
+
+
+def test_without_any_key_it_is_said_which_variables_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match=r"configured: set NVIDIA_API_KEY or OPENROUTER_API_KEY$"):
+        queue(Mode.AUTO)
+    for mode, model in ((Mode.GPU, "default"), (Mode.AUTO, "tiny-chat")):
+        with pytest.raises(Unavailable, match=rf"^no live gpu worker serves {model}$"):
+            queue(mode, model)
+
+
 def test_a_demonstration_takes_the_hosted_providers_place_and_never_an_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     given(monkeypatch, **SANDBOX, TANDEM_SANDBOX="1", NVIDIA_API_KEY="nvapi-x", TANDEM_MODEL="tiny-chat")
     assert queue(Mode.AUTO) == queue(Mode.API) == "api.sandbox"

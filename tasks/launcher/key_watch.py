@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.domain.access import KeyHold
 from tasks.domain.errors import Unavailable
 from tasks.launcher.terminal import say, warn
+from tasks.serving import KEY_VARIABLES
 from tasks.store.access import Access
 
 #: What the operator is told of each refusal: what is wrong, and what helps.
@@ -13,7 +14,6 @@ REASONS = {
     "payment_required": "wants credit that the key in {variable} does not have",
     "access_denied": "does not let the key in {variable} ask its models",
 }
-VARIABLES = {"nim": "NVIDIA_API_KEY", "openrouter": "OPENROUTER_API_KEY"}
 
 
 class KeyWatch:
@@ -33,14 +33,14 @@ class KeyWatch:
             if self._told.get(provider) != one.reason:
                 warn(sentence(one))
         for provider in self._told.keys() - held.keys():
-            say(f"  {provider} accepts the key in {VARIABLES.get(provider, provider)} again: its jobs go on")
+            say(f"  {provider} accepts the key in {KEY_VARIABLES.get(provider, provider)} again: its jobs go on")
         self._told = {provider: one.reason for provider, one in held.items()}
 
 
 def sentence(one: KeyHold) -> str:
     """What is wrong with a key, and what follows."""
     what = REASONS.get(one.reason, "refuses the key in {variable}")
-    variable = VARIABLES.get(one.provider, one.provider)
+    variable = KEY_VARIABLES.get(one.provider, one.provider)
     return (
         f"{one.provider} {what.format(variable=variable)}: its jobs wait, and one call asks again now and then; "
         "with another key start anew"

@@ -27,7 +27,8 @@ def test_a_house_with_an_engine_simulates_nothing_while_it_loads_and_after_it_wa
         os.kill(until(lambda: run.pid_of("gpu"), within_s=10), signal.SIGKILL)
         killed = run.post()
         refused = requests.post(f"{run.url}/jobs", json={"prompt": "Hello?", "mode": "api"}, timeout=10)
-        assert (refused.status_code, refused.json()["detail"]) == (503, "no hosted provider is configured")
+        said = "no hosted provider is configured: set NVIDIA_API_KEY or OPENROUTER_API_KEY"
+        assert (refused.status_code, refused.json()["detail"]) == (503, said)
         assert int(refused.headers["Retry-After"]) >= 1
         for job in (loading, killed):
             found = run.job(job["id"])
