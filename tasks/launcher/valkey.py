@@ -59,7 +59,7 @@ class Valkey:
         return [str(binary()), str(self.directory / "valkey.conf")]
 
     def configure(self) -> None:
-        """Write its configuration, for this user's eyes only; and the URL, for redis-cli."""
+        """Write its configuration, for this user's eyes only; and the URL, for commands typed by hand."""
         self.directory.mkdir(parents=True, exist_ok=True)
         config = CONFIG.format(
             host=LOOPBACK, port=self.port, password=self.password, directory=self.directory, maxmemory=self.maxmemory
