@@ -10,7 +10,6 @@ from tasks.attempt import Completed, InternalError, Outcome, Postponed, ProcessT
 from tasks.domain.provider_errors import (
     AccessDenied,
     AuthenticationFailed,
-    EmptyAnswer,
     EngineAway,
     EngineError,
     EngineLost,
@@ -22,6 +21,7 @@ from tasks.domain.provider_errors import (
     RateLimited,
     ReasoningExhausted,
     TransientError,
+    UnusableAnswer,
 )
 from tasks.serving import LOCAL
 from tasks.store.circuits import KeyRefused, Shown, Told
@@ -56,11 +56,11 @@ class Departure:
 def told(outcome: Outcome) -> Shown | None:
     """What the circuits of this place are told; None for what says more of the request, or of us.
 
-    Thoughts without an answer, and an answer without content, are answers: the model is there. An engine that
+    Thoughts without an answer, and an answer that cannot be used, are answers: the model is there. An engine that
     failed at this request and lives is there, too.
     """
     match outcome:
-        case Completed() | Refused(error=ReasoningExhausted() | EmptyAnswer() | EngineRefused()):
+        case Completed() | Refused(error=ReasoningExhausted() | UnusableAnswer() | EngineRefused()):
             return Told.ANSWERED
         case Postponed(error=EngineError()):
             return Told.ANSWERED

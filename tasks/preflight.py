@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,8 @@ from tasks.store.fleet import Worker
 
 #: How often to look whether a worker of other providers lives.
 LOOK_S = 0.2
+#: How often to look whether Redis is there.
+AGAIN_S = 1.0
 
 log = structlog.get_logger()
 
@@ -42,13 +44,17 @@ def check_redis() -> None:
     """That this Redis can be used; what may lose accepted jobs is logged. One that is away may come later: /readyz and
     each POST look again. Raises BadSettings."""
     with suppress(Unavailable):
-        # By a connection of its own: gunicorn forks after this.
-        with connection.connect(settings.get().redis_url) as redis:
-            found = Fit(redis).look()
-        if found.fault:
-            raise BadSettings(found.fault)
-        for warning in found.warnings:
-            log.warning("redis.unfit", why=warning)
+        _judge_redis()
+
+
+def _judge_redis() -> None:
+    # By a connection of its own: gunicorn forks after this.
+    with connection.connect(settings.get().redis_url) as redis:
+        found = Fit(redis).look()
+    if found.fault:
+        raise BadSettings(found.fault)
+    for warning in found.warnings:
+        log.warning("redis.unfit", why=warning)
 
 
 def check_engine(here: Settings) -> None:
@@ -63,39 +69,40 @@ def check_engine(here: Settings) -> None:
     )
 
 
-def check_model(here: Settings, queues: Sequence[str]) -> None:
-    """That the queue of a gpu worker is its model's, and no other's. Raises BadSettings.
-
-    What waits in a queue may be taken by any of its workers, so all of them have the same model.
-    """
+def check_queue(here: Settings, queues: Sequence[str]) -> None:
+    """That the queue of a gpu worker is its model's. Raises BadSettings."""
     model = serving.local_model(here)
     if len(queues) > 1 or queues[0] not in (GPU, serving.further(model)):
         raise BadSettings(
             f"TANDEM_MODEL is not valid: a gpu worker of {model} serves one queue, {GPU} or {serving.further(model)}, "
             f"and not {','.join(queues)}"
         )
-    with suppress(Unavailable):  # Redis may come later; then there is nobody to be in the way of, mostly
-        for one in fleet.default().workers():
-            if queues[0] in one.consumes and one.is_up and one.model != model and not _is_replaced(one, here):
-                raise BadSettings(
-                    f"TANDEM_MODEL is not valid: the workers of the queue {queues[0]} serve {one.model}; "
-                    f"a worker of {model} beside them serves {serving.further(model)} (-Q)"
-                )
+
+
+def check_model(here: Settings, queue: str) -> None:
+    """That the other workers of a gpu worker's queue have the same model: what waits in a queue may be taken by any of
+    them. Raises BadSettings, and Unavailable."""
+    model = serving.local_model(here)
+    for one in fleet.default().workers():
+        if queue in one.consumes and one.is_up and one.model != model and not _is_replaced(one, here):
+            raise BadSettings(
+                f"TANDEM_MODEL is not valid: the workers of the queue {queue} serve {one.model}; "
+                f"a worker of {model} beside them serves {serving.further(model)} (-Q)"
+            )
 
 
 def check_providers(here: Settings) -> None:
     """That the other workers have the same providers behind the same queues, and that simulated answers stand beside no
-    real ones. Raises BadSettings, as soon as one that has others is seen to be alive: the last life of this one, or of
-    another host, may be on the list still."""
+    real ones. Raises Unavailable, and BadSettings as soon as one that has others is seen to be alive: the last life of
+    this one, or of another host, may be on the list still."""
     own = {one.queue: one.provider for one in serving.hosted(here)}
     first: dict[str, float] = {}
     ends_at = time.monotonic() + here.lease_s
-    with suppress(Unavailable):
-        while found := [(one, why) for one in fleet.default().workers() if (why := _differs(own, one))]:
-            for one, why in found:
-                if one.seen_at > first.setdefault(one.name, one.seen_at) or time.monotonic() > ends_at:
-                    raise BadSettings(why)
-            time.sleep(LOOK_S)
+    while found := [(one, why) for one in fleet.default().workers() if (why := _differs(own, one))]:
+        for one, why in found:
+            if one.seen_at > first.setdefault(one.name, one.seen_at) or time.monotonic() > ends_at:
+                raise BadSettings(why)
+        time.sleep(LOOK_S)
 
 
 def _differs(own: Mapping[str, str], other: Worker) -> str | None:
@@ -128,11 +135,24 @@ def _check_worker(options: dict[str, Any], **_: Any) -> None:
     keep_private()
     try:
         check()
-        check_redis()
-        if engines := serving.local_queues(options.get("queues") or ()):
-            check_engine(settings.get())
-            check_model(settings.get(), engines)
-        else:
-            check_providers(settings.get())
+        here, engines = settings.get(), serving.local_queues(options.get("queues") or ())
+        if engines:
+            check_engine(here)
+            check_queue(here, engines)
+        _once_redis_answers(lambda: check_model(here, engines[0]) if engines else check_providers(here))
     except BadSettings as error:
         raise SystemExit(str(error)) from None
+
+
+def _once_redis_answers(check_fleet: Callable[[], None]) -> None:
+    """Look at Redis and at who is there beside us as soon as it answers: without it a worker can do nothing anyway."""
+    is_told = False
+    while True:
+        try:
+            _judge_redis()
+            return check_fleet()
+        except Unavailable as error:
+            if not is_told:
+                log.warning("redis.awaited", why=error.message)
+            is_told = True
+            time.sleep(AGAIN_S)

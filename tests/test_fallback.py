@@ -29,6 +29,7 @@ from tasks.domain.provider_errors import (
     RateLimited,
     ReasoningExhausted,
     TransientError,
+    UnusableAnswer,
 )
 from tasks.in_flight import DRAIN
 from tasks.store import jobs, keys, places
@@ -159,6 +160,7 @@ def test_which_failures_open_a_circuit(error: TransientError, opens: bool) -> No
 CLOSING = [
     (ReasoningExhausted("thoughts"), True),
     (EmptyAnswer("nothing"), True),
+    (UnusableAnswer("too long"), True),
     (EngineRefused("it failed"), True),
     (BadRequest("no"), False),
 ]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tasks import preflight, settings
+from tasks.domain.errors import Unavailable
 from tasks.settings import BadSettings
 from tasks.store import fleet
 from tasks.store.fleet import Worker
 from tests.support.installation import given, gpu_worker
+from tests.support.polling import until
 from tests.support.valkey import Valkey
 from tests.test_settings import SECRET
 
@@ -88,7 +91,8 @@ def beating(worker: Worker) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(0.1):
-            fleet.default().hello(worker)
+            with suppress(Unavailable):
+                fleet.default().hello(worker)
 
     fleet.default().hello(worker)
     thread = threading.Thread(target=beat)
@@ -118,6 +122,24 @@ def test_a_queue_has_the_same_provider_at_all_workers(
     assert words in line
     assert "api@elsewhere#1" in line
     assert not {"sk-or-x", "nvapi-x"} & set(line.split())
+
+
+def test_a_worker_that_starts_while_redis_is_away_looks_who_is_there_when_it_is_back(
+    valkey: Valkey, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with beating(api_worker("api@elsewhere#1", "api", "nim")), log.open("w") as out:
+        valkey.signal(signal.SIGSTOP)
+        try:
+            environment = {**os.environ, "OPENROUTER_API_KEY": "sk-or-x"}
+            process = subprocess.Popen(
+                [sys.executable, "-m", *COMMANDS["api"]], cwd=ROOT, env=environment, stdout=out, stderr=out
+            )
+            until(lambda: "redis.awaited" in log.read_text(), within_s=60, what="a worker that waits")
+        finally:
+            valkey.signal(signal.SIGCONT)
+        assert process.wait(60) == 1
+    assert "the queue api is answered by nim" in log.read_text()
 
 
 def given_up(monkeypatch: pytest.MonkeyPatch, **environment: str) -> bool:

@@ -163,8 +163,13 @@ class InvalidResponse(PermanentError):
     code = "invalid_response"
 
 
-class EmptyAnswer(InvalidResponse):
-    """An answer in good order that says nothing: it speaks of the prompt and the model, not of the provider's state."""
+class UnusableAnswer(InvalidResponse):
+    """What the model answered came, and cannot be used: that speaks of the prompt and the model, not of the provider's
+    state."""
+
+
+class EmptyAnswer(UnusableAnswer):
+    """An answer in good order that says nothing."""
 
 
 class ReasoningExhausted(PermanentError):

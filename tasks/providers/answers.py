@@ -10,9 +10,9 @@ from tasks.domain.provider_errors import (
     BadRequest,
     ConnectionLost,
     EmptyAnswer,
-    InvalidResponse,
     ProviderOverloaded,
     ReasoningExhausted,
+    UnusableAnswer,
 )
 from tasks.domain.result import ChatResult, Completion, Usage
 from tasks.providers import finish, lists, received
@@ -22,11 +22,11 @@ THINK, END_THINK = "<think>", "</think>"
 
 def parsed(body: bytes) -> dict[str, Any]:
     """The JSON object in an answer, storable. Raises ConnectionLost when it is none: it broke off, or a proxy spoke;
-    InvalidResponse when it is one that nobody could read."""
+    UnusableAnswer when it is one that nobody could read."""
     try:
         value = received.loads(body)
     except received.Excessive as error:
-        raise InvalidResponse(f"the answer cannot be read: {error}") from error
+        raise UnusableAnswer(f"the answer cannot be read: {error}") from error
     except ValueError as error:
         raise ConnectionLost("the answer is not whole JSON") from error
     if not isinstance(value, dict):
@@ -43,7 +43,7 @@ def completion(body: dict[str, Any], *, model: str) -> Completion[ChatResult]:
       aggregators and dying engines under load, and the next try mostly succeeds;
     * BadRequest for a content filter's stop with nothing said: the same prompt will meet it again;
     * ReasoningExhausted when the tokens ran out among the thoughts;
-    * InvalidResponse when it ended well with nothing said: a wrong parser or template upstream, the same next time.
+    * EmptyAnswer when it ended well with nothing said: a wrong parser or template upstream, the same next time.
     """
     choice = first_choice(body)
     reason = choice.get("finish_reason")
@@ -94,14 +94,14 @@ def result_of(said: Any, *, finish_reason: str | None) -> ChatResult:
 
 def _call(said: dict[str, Any]) -> dict[str, Any]:
     """A tool call in OpenAI's form, with an id, and arguments that are a JSON text: some servers send an object, and no
-    id. Raises InvalidResponse for one that names no function."""
+    id. Raises UnusableAnswer for one that names no function."""
     try:
         call: dict[str, Any] = received.storable(said)
     except received.Excessive as error:
-        raise InvalidResponse(f"a tool call cannot be read: {error}") from error
+        raise UnusableAnswer(f"a tool call cannot be read: {error}") from error
     function = call.get("function")
     if not isinstance(function, dict) or not _is_text(function.get("name")):
-        raise InvalidResponse("a tool call names no function")
+        raise UnusableAnswer("a tool call names no function")
     its = function.get("arguments")
     text = received.arguments(its) if isinstance(its, str) else json.dumps({} if its is None else its)
     call_id = call["id"] if _is_text(call.get("id")) else f"call_{secrets.token_hex(12)}"

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks.domain.provider_errors import ConnectionLost, InvalidResponse
+from tasks.domain.provider_errors import ConnectionLost, InvalidResponse, UnusableAnswer
 
 if TYPE_CHECKING:
     from urllib3.response import HTTPResponse
@@ -20,7 +20,8 @@ PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 def read(response: HTTPResponse, *, most_bytes: int) -> bytes:
     """The whole body, of `most_bytes` at the most. It is packed only where a proxy does that unasked.
 
-    Raises InvalidResponse when it is longer or packed in another way, ConnectionLost when what is packed breaks off,
+    Raises UnusableAnswer when it is longer, InvalidResponse when it is packed in another way, ConnectionLost when what
+    is packed breaks off,
     and urllib3's errors. What was not read is left in the connection: the caller closes it.
     """
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -40,9 +41,9 @@ def read(response: HTTPResponse, *, most_bytes: int) -> bytes:
     return bytes(found)
 
 
-def too_long(most_bytes: int) -> InvalidResponse:
+def too_long(most_bytes: int) -> UnusableAnswer:
     """The error of an answer that is longer."""
-    return InvalidResponse(f"the answer is longer than {most_bytes} bytes (TANDEM_ANSWER_MAX_BYTES)")
+    return UnusableAnswer(f"the answer is longer than {most_bytes} bytes (TANDEM_ANSWER_MAX_BYTES)")
 
 
 class _Unpacked:

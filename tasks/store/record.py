@@ -66,7 +66,9 @@ def _wait(values: Mapping[str, str | None]) -> Wait | None:
         return None
     named = {"queued": "queue", "parked": values["reason"], "following": "coalesced", "shard": "queue"}
     reason = named.get(values["phase"] or "") or "backoff"
-    return Wait(reason=reason, until=from_ms(values["until"]))
+    until = from_ms(values["until"])
+    # What it was told when it began to wait: what it waits for may have been put off since.
+    return Wait(reason=reason, until=until if until is not None and until > datetime.now(UTC) else None)
 
 
 def _word(kinds: type[E], text: str | None, default: E) -> E | str:

@@ -43,8 +43,10 @@ class Beat:
         self.ready_in_s = 0.0
 
     def start(self) -> None:
-        """Say hello now and begin the rounds."""
+        """Say hello and sweep now, and begin the rounds."""
         self.say_hello()
+        # Before anything is claimed: only a sweep says that Redis is too full for that.
+        self._sweep()
         lease_s, every_s = settings.get().lease_s, settings.get().heartbeat_s
         self._round("heartbeat", self.say_hello, every_s)
         self._round("sweep", self._sweep, min(SWEEP_S, lease_s / SWEEPS_PER_LEASE))

@@ -84,6 +84,15 @@ def test_above_its_limit_what_was_accepted_still_moves_and_nothing_new_is_claime
         assert worker.exits == [-9], "it did not come up on a full Redis"
 
 
+def test_a_worker_that_starts_on_a_full_redis_claims_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path, workers=0) as service:
+        waiting = [service.submit(f"waiting {n}") for n in range(8)]
+        fill(service.valkey.client, share=0.985)
+        service.add_worker()
+        until(lambda: all(why(service, one) == "storage_full" for one in waiting), within_s=60)
+        assert [service.job(one)["attempts"] for one in waiting] == [[]] * len(waiting)
+
+
 def why(service: Service, job_id: str) -> str | None:
     """What a job waits for."""
     waits = service.job(job_id)["waiting_on"]

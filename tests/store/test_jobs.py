@@ -41,6 +41,17 @@ def test_a_list_skips_what_has_expired_and_goes_on_behind_a_job(store: Jobs) -> 
     assert store.redis.zcard(keys.owner_jobs("o")) == 4
 
 
+@pytest.mark.parametrize(("until_ms", "is_told"), [(1, False), (32503680000000, True)])
+def test_a_moment_that_has_passed_is_not_told_as_the_end_of_a_wait(store: Jobs, until_ms: int, is_told: bool) -> None:
+    """A circuit may have opened again since the job began to wait for it."""
+    job_id = accept(store)
+    store.redis.hset(keys.job(job_id), mapping={"phase": "parked", "reason": "circuit_open", "until": until_ms})
+    found = store.find(job_id, "o")
+    assert found is not None
+    assert found.waiting_on is not None
+    assert (found.waiting_on.reason, found.waiting_on.until is not None) == ("circuit_open", is_told)
+
+
 def test_a_job_is_its_owners_alone(store: Jobs) -> None:
     job_id = accept(store)
     assert store.find(job_id, "another") is None
