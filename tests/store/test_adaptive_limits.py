@@ -61,6 +61,16 @@ def test_a_learned_limit_ends_at_what_the_provider_says(valkey: Valkey) -> None:
     assert house.take(house.accept()).claim is None
 
 
+def test_what_a_refusal_has_shown_is_risen_above_by_one(valkey: Valkey) -> None:
+    house = House(valkey, upstream={"rpm": 20})
+    learned_was(valkey, learned=8, patience=15)
+    for _ in range(8):
+        house.jobs.call_over(over(house.claim(house.accept())))
+    learned_was(valkey)
+    house.claim(house.accept())
+    assert (figure(valkey, "learned"), figure(valkey, "probing")) == (9, 1)
+
+
 def test_a_limit_does_not_rise_until_a_call_was_answered_after_a_refusal(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 10})
     learned_was(valkey, learned=3, patience=15)
