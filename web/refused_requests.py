@@ -9,6 +9,8 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException, RequestTimeout
 from werkzeug.http import HTTP_STATUS_CODES
 
+from web.request_id import HEADER
+
 #: The status of each kind that is no plain 400.
 STATUSES: dict[type[Exception], int] = {
     errors.LimitRequestLine: 414,
@@ -41,11 +43,13 @@ def status_of(error: BaseException) -> int:
     return 400 if isinstance(error, errors.ParseException) else 500
 
 
-def answer(status: int, detail: str | None = None) -> bytes:
-    """A whole response, after which the connection is closed."""
+def answer(status: int, detail: str | None, request_id: str) -> bytes:
+    """A whole response, after which the connection is closed. Without `detail` it says what there is to say."""
     said = detail or DETAILS.get(status, FAILED)
-    body = json.dumps({"type": "about:blank", "title": HTTP_STATUS_CODES[status], "status": status, "detail": said})
-    first = f"HTTP/1.1 {status} {HTTP_STATUS_CODES[status]}\r\nConnection: close"
+    title = HTTP_STATUS_CODES[status]
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": said, "request_id": request_id}
+    body = json.dumps(problem)
+    first = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\n{HEADER}: {request_id}"
     head = f"{first}\r\nContent-Type: application/problem+json\r\n"
     return f"{head}Cache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 

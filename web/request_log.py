@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 
 import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from web.request_id import HEADER, made
+
 log = structlog.get_logger()
 
-HEADER = "X-Request-ID"
 #: What is taken over from a client. Anything else could break log lines or grow them without bound.
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 #: Jobs belong to one client, so no cache may keep them; nothing here is a page, so a browser may do nothing with it.
@@ -29,7 +29,7 @@ def attach(app: Flask) -> None:
 def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.began = time.perf_counter()
-    g.request_id = given if ACCEPTABLE.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    g.request_id = given if ACCEPTABLE.fullmatch(given) else made()
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
-from web import refused_requests
+from web import refused_requests, request_id
 from web.reception import HEAD_S, TOO_LONG, TOO_SLOW, Incoming, Stage, prepare
 
 log = structlog.get_logger()
@@ -150,7 +150,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         if stage is Stage.WHOLE:
             self._hand_over(conn, incoming)
         elif stage is Stage.ENDLESS:
-            self._drop(conn, refused_requests.answer(431, TOO_LONG))
+            self._drop(conn, _refusal(431, TOO_LONG))
         elif stage is Stage.LARGE:
             self._forget(conn)
             self._queue.append((conn, incoming))
@@ -197,7 +197,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         self._look_at = now + LOOK_S
         for conn, incoming in [*self._coming.items()]:
             if force or now >= incoming.deadline:
-                self._drop(conn, b"" if incoming.is_idle else refused_requests.answer(408, TOO_SLOW))
+                self._drop(conn, b"" if incoming.is_idle else _refusal(408, TOO_SLOW))
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
@@ -218,8 +218,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer a request that could not be read, or whose answer failed outside the application."""
         status = refused_requests.status_of(exc)
-        if status < 500:
-            log.info("http.unreadable", status=status, error=type(exc).__name__)
-        else:
-            log.exception("http.failed", status=status)
-        refused_requests.send(client, refused_requests.answer(status, refused_requests.detail_of(exc)))
+        refused_requests.send(client, _refusal(status, refused_requests.detail_of(exc), exc))
+
+
+def _refusal(status: int, detail: str | None, error: BaseException | None = None) -> bytes:
+    """What such a request is answered. Its line in the log has the same id."""
+    made = request_id.made()
+    if status < 500:
+        log.info("http.unreadable", status=status, error=type(error).__name__ if error else None, request_id=made)
+    else:
+        log.error("http.failed", status=status, request_id=made, exc_info=error)
+    return refused_requests.answer(status, detail, made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from contextlib import ExitStack
@@ -38,10 +39,13 @@ def connect(gunicorn: Gunicorn, sent: bytes = b"") -> socket.socket:
 
 
 def answer(there: socket.socket) -> tuple[int, dict[str, object]]:
-    """The status and the JSON of the last answer before the end of the connection."""
+    """The status and the JSON of the last answer before the end of the connection. It has an id, whatever it is."""
     said = b"".join(iter(lambda: there.recv(65536), b""))
     head, _, body = said.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body)
+    status, found = int(head.split()[1]), json.loads(body)
+    [request_id] = re.findall(rb"(?m)^X-Request-ID: (\S+)\r?$", head)
+    assert status < 400 or found["request_id"] == request_id.decode()
+    return status, found
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -92,6 +96,7 @@ UNREADABLE = {
     "a broken chunk size": (CHUNKED + b"zz\r\n" + BODY + b"\r\n0\r\n\r\n", 400),
     "a chunk without its end": (CHUNKED + b"10\r\n" + BODY + b"x0\r\n\r\n", 400),
     "another coding": (POST + b"Transfer-Encoding: canary-17\r\n\r\n", 501),
+    "another expectation": (POST + b"Expect: canary-17\r\nContent-Length: 16\r\n\r\n" + BODY, 417),
 }
 
 
@@ -103,6 +108,7 @@ def test_what_is_no_request_is_a_problem_document(gunicorn: Gunicorn, valkey: Va
         said, problem = answer(there)
     assert (said, problem["status"]) == (status, status)
     assert "canary" not in str(problem) and problem["detail"]
+    until(lambda: str(problem["request_id"]) in gunicorn.log.read_text(), within_s=10, what="its line in the log")
     assert valkey.client.keys("tandem:job:*") == []
 
 
