@@ -23,8 +23,8 @@ TITLE, VERSION = "Tandem", "0.1.0"
 DESCRIPTION = (
     "Asynchronous LLM jobs: submit one with `POST /jobs`, come back for the answer. "
     "Every error is `application/problem+json` (RFC 9457); under /v1 it is OpenAI's. "
-    "Beside those named below any request may be refused for how it was sent (400, 408, 414, 417, 431, 501), and without "
-    "API keys for where it comes from (403, 421): docs/api.md has them all."
+    "Beside those named below any request may be refused for how it was sent (400, 408, 414, 417, 431, 501), and "
+    "without API keys for where it comes from (403, 421): docs/api.md has them all."
 )
 #: What is checked all the same, but marshmallow's fields have no way to say.
 SHAPES = {
