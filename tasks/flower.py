@@ -7,14 +7,18 @@ here. It is held to the rule that the web follows without keys, whether or not t
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from celery.bin.celery import main as celery
 from flower import command
+from flower.views.broker import BrokerView
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import ErrorHandler
 
 from tasks import settings
+from tasks.domain.errors import Unavailable
+from tasks.store import fleet, steps
 
 
 class LocalFlower(command.Flower):  # type: ignore[misc]  # flower is untyped
@@ -38,10 +42,20 @@ class LocalFlower(command.Flower):  # type: ignore[misc]  # flower is untyped
         return found
 
 
+def queues() -> list[str]:
+    """The queues of the live workers, for the page Broker. Flower asks workers for theirs only when somebody looks at
+    one of them, and takes `api` to be all until then."""
+    names = {steps.QUEUE}
+    with suppress(Unavailable):  # the page cannot show their lengths either
+        names.update(name for worker in fleet.default().lately() for name in worker.consumes)
+    return sorted(names)
+
+
 def main() -> None:
     """Run `celery -A tasks flower` with the arguments of this process."""
     # Its command makes the application by this name, and takes no other.
     command.Flower = LocalFlower
+    BrokerView.get_active_queue_names = lambda _view: queues()
     sys.argv[1:1] = ["-A", "tasks", "flower"]
     celery()
 

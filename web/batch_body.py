@@ -83,7 +83,7 @@ def _json(stream: Source, take: Taker, *, longest: int) -> tuple[dict[str, Any],
                 raise InvalidRequest(f"the key {name[:100]!r} is given twice", field=name[:100])
             seen.add(name)
             if len(seen) > MOST_OPTIONS:
-                raise InvalidRequest("a batch has no so many options", field=surrogates.shown(name))
+                raise InvalidRequest(f"a batch has {MOST_OPTIONS} options at the most", field=surrogates.shown(name))
             if name != ITEMS:
                 value = pieces.value()
                 if (left := left - len(raw) - len(value)) < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import stat
@@ -43,6 +44,11 @@ def test_the_printed_curl_works_as_pasted_and_says_that_it_is_simulated(run: Lau
 def test_flower_lets_nobody_do_anything(run: Launched) -> None:
     answer = requests.post(f"{run.flower_url}/api/task/async-apply/tasks.api.run", json={"args": ["x", 0]}, timeout=5)
     assert answer.status_code in (401, 403)
+
+
+def test_flower_shows_the_queues_on_which_work_waits(run: Launched) -> None:
+    shown = requests.get(f"{run.flower_url}/broker", timeout=10).text
+    assert {"api.sandbox", "batch"} <= set(re.findall(r'<tr id="([^"]*)">', shown))
 
 
 def test_a_page_of_another_site_reaches_neither_the_web_nor_flower(run: Launched) -> None:
