@@ -20,6 +20,8 @@ from tasks.providers.sandbox.state import State
 
 #: The pause between two bytes of a drip: shorter than any client's read timeout.
 DRIP_S = 0.02
+#: A reason may repeat a pattern or a reference of the schema, which may be long.
+REASON_CHARS = 200
 
 
 class Refused(Exception):  # an answer, not an error of ours
@@ -139,8 +141,8 @@ class Chat:
         """The answer. Raises Refused for a schema that nothing satisfies, or that is not simulated."""
         try:
             return simulation.simulate(body, behaviour)
-        except (Unsatisfiable, TooLarge):
-            raise Refused(400, self._dialect.refusal(400, model=entry.model)) from None
+        except (Unsatisfiable, TooLarge) as error:
+            raise Refused(400, self._dialect.unfit(f"simulated refusal: {str(error)[:REASON_CHARS]}")) from None
 
     def _raise_if_refused(self, behaviour: Behaviour, entry: Entry) -> None:
         if behaviour.ending is Ending.TOO_LONG:

@@ -48,6 +48,10 @@ class Dialect:
         text = f"This model's maximum context length is {CONTEXT} tokens. However, you requested {tokens}."
         return error_body(text, type="invalid_request_error", param="messages", code="context_length_exceeded")
 
+    def unfit(self, why: str) -> Refusal:
+        """The 400 for a schema that nothing satisfies, or that is not simulated."""
+        return error_body(why, type="invalid_request_error", param=None, code=phrase(400))
+
     def inner_error(self, status: int, *, model: str) -> dict[str, Any]:
         """An error as a 200 or a stream carries it."""
         return {"error": {"message": self.words(status, model), "code": status}}
@@ -92,6 +96,10 @@ class VLLM(Dialect):
         )
         return error_body(text, type="BadRequestError", param="input_tokens", code=400)
 
+    def unfit(self, why: str) -> Refusal:
+        """vLLM's error body."""
+        return error_body(why, type="BadRequestError", param=None, code=400)
+
     def words(self, status: int, model: str) -> str:
         """vLLM's sentences."""
         if status == 404:
@@ -129,6 +137,10 @@ class NIM(Dialect):
         """NIM's words for a prompt that does not fit."""
         return error_body(TOO_LONG.format(tokens=tokens), **NVIDIA_400)
 
+    def unfit(self, why: str) -> Refusal:
+        """NVIDIA's error body."""
+        return error_body(why, **NVIDIA_400)
+
     def words(self, status: int, model: str) -> str:
         """NVIDIA's sentences."""
         return {
@@ -165,7 +177,11 @@ class OpenRouter(Dialect):
 
     def too_long(self, tokens: int) -> Refusal:
         """OpenRouter passes on what the provider behind it said."""
-        _, raw = error_body(TOO_LONG.format(tokens=tokens), **NVIDIA_400)
+        return self.unfit(TOO_LONG.format(tokens=tokens))
+
+    def unfit(self, why: str) -> Refusal:
+        """The same of any other 400."""
+        _, raw = error_body(why, **NVIDIA_400)
         said = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw, "provider_name": "Nvidia"}}
         return as_json({"error": said, "user_id": USER})
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from tasks.providers.sandbox import numbers
 from tasks.providers.sandbox.budget import Budget, TooLarge, Unsatisfiable
+from tasks.providers.sandbox.kinds import GENEROUS_DEPTH, has_type, types, weight
 from tasks.providers.sandbox.merging import merged
 from tasks.providers.sandbox.patterns import text_of
 
-#: What need not be there is left out below this depth, and what may end is ended.
-GENEROUS_DEPTH = 3
 #: Deeper than this nothing is made.
 MOST_DEPTH = 48
 WORD = "simulated"
@@ -35,22 +34,15 @@ FORMATS = {
     "json-pointer": "/simulated",
     "regex": "simulated",
 }
-#: By what a schema without a type is known.
-HINTS = {
-    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties"),
-    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
-    "string": ("minLength", "maxLength", "pattern", "format"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-}
-#: Those that end a structure, first where it is deep.
-PLAINEST = ("null", "boolean", "integer", "number", "string", "array", "object")
+#: Words that no sample is made for: whether one satisfies them is not looked at.
+NOT_SIMULATED = ("not", "dependentRequired", "dependentSchemas", "dependencies")
 
 
 def sample(schema: Any) -> Any:
     """A value that satisfies `schema`, of bounded size. Raises Unsatisfiable and TooLarge.
 
     Judged are types, enums and constants, bounds, lengths, formats, patterns, properties and items, references within
-    the schema, and allOf, anyOf and oneOf; not judged are `not`, `if` and what depends on another property.
+    the schema, and allOf, anyOf and oneOf. With `not`, `if` or what depends on another property nothing is made.
     """
     try:
         return _Sampler(schema).value(schema, 0, 0)
@@ -77,41 +69,51 @@ class _Sampler:
         self._budget.spend()
         if depth > MOST_DEPTH:
             raise TooLarge("the schema is deeper than is simulated")
+        why: Unsatisfiable | None = None
         for plain in self._alternatives(schema, depth):
             try:
                 return self._plain(plain, depth, nth)
-            except Unsatisfiable:
-                continue
-        raise Unsatisfiable("nothing satisfies the schema")
+            except Unsatisfiable as error:
+                why = why or error
+        raise why or Unsatisfiable("nothing satisfies the schema")
 
     def _plain(self, schema: Mapping[str, Any], depth: int, nth: int) -> Any:
         if "const" in schema:
+            if not has_type(schema["const"], schema.get("type")):
+                raise Unsatisfiable("a const of another type")
             return schema["const"]
         if "enum" in schema:
             self._budget.spend(len(schema["enum"]))
-            fitting = [one for one in schema["enum"] if _has_type(one, schema.get("type"))]
+            fitting = [one for one in schema["enum"] if has_type(one, schema.get("type"))]
             if not fitting:
                 raise Unsatisfiable("an enum without a value of its type")
             return fitting[nth % len(fitting)]
-        for kind in _types(schema, depth):
+        why: Unsatisfiable | None = None
+        for kind in types(schema, depth):
             try:
                 return self._makers[kind](schema, depth, nth)
-            except Unsatisfiable:
-                continue
-        raise Unsatisfiable("no type of the schema can be made")
+            except Unsatisfiable as error:
+                why = why or error
+        raise why or Unsatisfiable("no type of the schema can be made")
 
     def _alternatives(self, schema: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-        """The schemas without references and choices, of which any one is to be satisfied."""
+        """The schemas without references and choices, of which any one is to be satisfied.
+
+        Raises Unsatisfiable after the last, for the first choice that cannot be one of them.
+        """
         self._budget.spend()
         flat = self._flat(schema, 0)
         for word in ("anyOf", "oneOf"):
             if isinstance(choices := flat.get(word), list):
+                why: Unsatisfiable | None = None if choices else Unsatisfiable("a choice without alternatives")
                 rest = {name: value for name, value in flat.items() if name != word}
-                for choice in sorted(choices, key=_weight) if depth >= GENEROUS_DEPTH else choices:
+                for choice in sorted(choices, key=weight) if depth >= GENEROUS_DEPTH else choices:
                     try:
                         yield from self._alternatives(merged(rest, self._flat(choice, 0), self._budget), depth)
-                    except Unsatisfiable:
-                        continue
+                    except Unsatisfiable as error:
+                        why = why or error
+                if why:
+                    raise why
                 return
         yield flat
 
@@ -123,6 +125,8 @@ class _Sampler:
         if not isinstance(schema, dict):
             raise Unsatisfiable("a schema that nothing satisfies")
         self._budget.spend(len(schema))
+        if (word := _not_simulated(schema)) is not None:
+            raise Unsatisfiable(f"a schema with {word!r} is not simulated")
         if hops > MOST_DEPTH:
             raise Unsatisfiable("a reference that leads to itself")
         flat: Mapping[str, Any] = {name: value for name, value in schema.items() if name not in ("$ref", "allOf")}
@@ -210,33 +214,8 @@ class _Sampler:
         return text
 
 
-def _types(schema: Mapping[str, Any], depth: int) -> list[str]:
-    said = schema.get("type")
-    if said is None:
-        found = [kind for kind, names in HINTS.items() if any(name in schema for name in names)]
-        return found or ["string"]
-    kinds = [kind for kind in (said if isinstance(said, list) else [said]) if kind in PLAINEST]
-    first = PLAINEST.index if depth >= GENEROUS_DEPTH else lambda kind: kind == "null"
-    return sorted(kinds, key=first)
-
-
-def _has_type(value: Any, said: Any) -> bool:
-    if said is None:
-        return True
-    kinds = {
-        "null": value is None, "boolean": isinstance(value, bool), "string": isinstance(value, str),
-        "array": isinstance(value, list), "object": isinstance(value, dict),
-        "number": isinstance(value, int | float) and not isinstance(value, bool),
-        "integer": isinstance(value, int | float) and not isinstance(value, bool) and value == int(value),
-    }  # fmt: skip
-    return any(kinds.get(kind, False) for kind in (said if isinstance(said, list) else [said]))
-
-
-def _weight(schema: Any) -> int:
-    """How likely a schema is to go on and on."""
-    if not isinstance(schema, dict):
-        return 0
-    if "$ref" in schema:
-        return len(PLAINEST)
-    kinds = _types(schema, GENEROUS_DEPTH)
-    return PLAINEST.index(kinds[0]) if kinds and "enum" not in schema and "const" not in schema else 0
+def _not_simulated(schema: Mapping[str, Any]) -> str | None:
+    """A word of the schema that no sample is made for."""
+    if "if" in schema and ("then" in schema or "else" in schema):
+        return "if"
+    return next((word for word in NOT_SIMULATED if word in schema), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -20,6 +21,8 @@ PERSON = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"
           "required": ["name", "age"], "additionalProperties": False}  # fmt: skip
 TREE = {"type": "object", "required": ["value", "children"], "additionalProperties": False, "properties": {
     "value": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#"}}}}  # fmt: skip
+CONDITION = {"type": "object", "required": ["k"], "properties": {"k": {"const": "a"}},
+             "if": {"properties": {"k": {"const": "a"}}}, "then": {"required": ["z"]}}  # fmt: skip
 LIST = {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "required": ["next"], "properties": {
     "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}}}}  # fmt: skip
 SCHEMAS: dict[str, Any] = {
@@ -73,6 +76,8 @@ SCHEMAS: dict[str, Any] = {
     "fewer properties": {"type": "object", "maxProperties": 1, "properties": {"a": True, "b": True, "c": True}},
     "required, not described": {"type": "object", "required": ["x"], "additionalProperties": {"type": "boolean"}},
     "no type": {"properties": {"a": {"minimum": 3}}, "required": ["a"]},
+    "a choice of which one is not simulated": {"anyOf": [{"not": {}}, {"type": "boolean"}]},
+    "what is not simulated, where it may be left out": {"properties": {"a": CONDITION, "b": True}},
     "no value of that name": {"type": "object", "properties": {"a": False, "b": {"type": "null"}}, "required": ["b"]},
 }  # fmt: skip
 
@@ -107,6 +112,27 @@ def test_what_is_made_satisfies_the_schema(schema: Any) -> None:
 )
 def test_what_nothing_satisfies_is_said(schema: Any) -> None:
     with pytest.raises((Unsatisfiable, TooLarge)):
+        sample(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (False, "a schema that nothing satisfies"),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, "no number is within the bounds"),
+        ({"type": "object", "required": ["a"], "properties": {"a": {"enum": []}}}, "an enum without a value"),
+        ({"anyOf": [{"$ref": "#/nowhere"}, False]}, "there is no #/nowhere"),
+        ({"anyOf": []}, "a choice without alternatives"),
+        ({"type": "integer", "not": {"const": 0}}, "with 'not' is not"),
+        ({"const": 0, "not": {"const": 0}}, "with 'not' is not"),
+        (CONDITION, "with 'if' is not"),
+        ({"type": "object", "dependentSchemas": {"k": False}}, "with 'dependentSchemas' is not"),
+        ({"type": "string", "const": 5}, "a const of another type"),
+    ],
+    ids=json.dumps,
+)
+def test_the_reason_is_said(schema: Any, words: str) -> None:
+    with pytest.raises(Unsatisfiable, match=re.escape(words)):
         sample(schema)
 
 
@@ -157,7 +183,7 @@ def test_every_dialect_answers_in_the_form_that_is_asked_for(sandbox: SandboxThr
     plain = ask(url, "sandbox/echo", KEYS[name], response_format={"type": "json_object"}).json()["choices"][0]
     assert json.loads(plain["message"]["content"]) == {"simulated": True}
     refused = ask(url, "sandbox/echo", KEYS[name], response_format=form({"$ref": "#"}))
-    assert refused.status_code == 400
+    assert (refused.status_code, "a reference that leads to itself" in refused.text) == (400, True), refused.text
 
 
 def called(answer: requests.Response) -> tuple[str, Any] | None:
