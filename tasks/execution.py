@@ -41,7 +41,7 @@ def claim_items(items: Sequence[tuple[str, int]]) -> list[Claim]:
 
     Raises Unavailable when none could be asked for.
     """
-    found = jobs.default().take_each(items, _taker(process.here(), may_isolate=False))
+    found = jobs.default().take_each(items, _taker(process.here(), may_isolate=False, may_be_alone=False))
     claims = [claim for (job_id, _), one in zip(items, found, strict=True) if (claim := _item(job_id, one)) is not None]
     if not claims and isinstance(found[0], Unavailable):
         raise found[0]
@@ -66,27 +66,40 @@ def run_item(claim: Claim) -> None:
         log.warning("execution.without_redis", job_id=claim.job_id)
 
 
-def _taker(here: WorkerProcess, *, may_isolate: bool) -> Taker:
+def _taker(here: WorkerProcess, *, may_isolate: bool, may_be_alone: bool) -> Taker:
     servings = [(one.queue, one.provider, one.target) for one in here.servings]
-    return Taker(worker=here.name, lease_s=settings.get().lease_s, servings=servings, may_isolate=may_isolate)
+    has_engine = any(one.provider == LOCAL for one in here.servings)
+    return Taker(
+        worker=here.name,
+        lease_s=settings.get().lease_s,
+        servings=servings,
+        may_isolate=may_isolate,
+        alone_from=ALONE_AFTER_LOSSES if has_engine and not may_be_alone else None,
+    )
 
 
 def _run(here: WorkerProcess, job_id: str, epoch: int) -> None:
-    isolated = here.isolation.acquire(blocking=False)
+    isolated, alone = here.isolation.acquire(blocking=False), here.engine_turn.book()
     try:
-        claim = _claim(here, job_id, epoch, may_isolate=isolated)
+        claim = _claim(here, job_id, epoch, may_isolate=isolated, may_be_alone=alone)
         if isolated and (claim is None or not claim.suspect):
             here.isolation.release()
             isolated = False
+        if alone and (claim is None or not _is_alone(claim)):
+            here.engine_turn.unbook()
+            alone = False
         if claim is not None:
             _attempt_or_charge(here, claim)
     finally:
         if isolated:
             here.isolation.release()
+        if alone:
+            here.engine_turn.unbook()
 
 
-def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool) -> Claim | None:
-    taken = jobs.default().take(job_id, epoch, _taker(here, may_isolate=may_isolate))
+def _claim(here: WorkerProcess, job_id: str, epoch: int, *, may_isolate: bool, may_be_alone: bool) -> Claim | None:
+    taker = _taker(here, may_isolate=may_isolate, may_be_alone=may_be_alone)
+    taken = jobs.default().take(job_id, epoch, taker)
     settlement.let_go(taken.waiters)
     return taken.claim
 
@@ -137,5 +150,9 @@ def _ask(here: WorkerProcess, claim: Claim, by: Serving, call: Call) -> None:
 def _turn(here: WorkerProcess, claim: Claim, call: Call) -> AbstractContextManager[None]:
     if claim.provider != LOCAL:
         return nullcontext()
-    alone = claim.engine_losses >= ALONE_AFTER_LOSSES
-    return here.engine_turn.alone(call) if alone else here.engine_turn.shared(call)
+    return here.engine_turn.alone(call) if _is_alone(claim) else here.engine_turn.shared(call)
+
+
+def _is_alone(claim: Claim) -> bool:
+    """Whether a job has the engine to itself."""
+    return claim.provider == LOCAL and claim.engine_losses >= ALONE_AFTER_LOSSES

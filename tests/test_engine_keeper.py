@@ -65,6 +65,7 @@ def test_no_connection_to_an_engine_outlives_it(
     keeper.start()
     try:
         first = until(lambda: here.servings[0].base_url, within_s=20, what="the engine being ready")
+        assert not here.engine_turn.book(), "after a load others do not go first"
         ask_at_once(panel, here.servings[0])
         assert connections_to(first) >= CALLS  # on a slow machine its probe holds one, too
         with contextlib.suppress(requests.RequestException):

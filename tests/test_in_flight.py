@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from tasks.engine_turn import EngineTurn
+from tasks.engine_turn import OTHERS_FIRST_S, QUIET_S, EngineTurn
 from tasks.in_flight import DRAIN, LOST, InFlight
 from tasks.providers.base import DEADLINE, Call
 from tasks.store.claim import Claim
@@ -79,6 +79,76 @@ def test_a_job_alone_in_the_engine_waits_for_the_others_and_they_for_it() -> Non
         until(lambda: "alone in" in trail, within_s=5)
         alone_may_leave.set()
     assert trail == ["first in", "first out", "alone in", "alone out", "second in", "second out"]
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def begun(clock: Clock, *, loading_s: float) -> EngineTurn:
+    turn = EngineTurn(clock)
+    turn.begin(loading_s)
+    return turn
+
+
+def test_others_go_first_for_as_long_as_the_engine_took_to_load() -> None:
+    clock = Clock()
+    turn = begun(clock, loading_s=30)
+    clock.now += 50  # nobody came yet: this is not their time
+    assert not turn.book()
+    for _ in range(15):
+        with turn.shared(call()):
+            assert not turn.book()
+            clock.now += 1.9
+        assert not turn.book()
+        clock.now += 0.1
+    assert turn.book()
+    assert not turn.book(), "two alone"
+    turn.unbook()
+    assert turn.book()
+
+
+def test_others_do_not_go_first_for_ever_after_a_long_load() -> None:
+    clock = Clock()
+    turn = begun(clock, loading_s=900)
+    with turn.shared(call()):
+        clock.now += OTHERS_FIRST_S - 1
+        assert not turn.book()
+        clock.now += 1
+        assert turn.book()
+
+
+def test_nobody_waits_for_others_who_do_not_come() -> None:
+    clock = Clock()
+    turn = begun(clock, loading_s=30)
+    assert not turn.book()  # from now on it is quiet
+    clock.now += QUIET_S / 2
+    with turn.shared(call()):
+        clock.now += QUIET_S
+        assert not turn.book()
+    assert not turn.book()
+    clock.now += QUIET_S
+    assert turn.book()
+
+
+def test_after_a_job_that_was_alone_others_have_as_much_time() -> None:
+    clock = Clock()
+    turn = EngineTurn(clock)
+    assert turn.book()
+    with turn.alone(call()):
+        clock.now += 20
+    turn.unbook()
+    with turn.shared(call()):
+        clock.now += 19
+        assert not turn.book()
+        clock.now += 1
+        assert turn.book()
 
 
 def test_a_job_that_waits_for_its_turn_is_let_in_when_it_is_cut() -> None:

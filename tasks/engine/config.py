@@ -48,7 +48,7 @@ class EngineConfig:
     probe_interval_s: float = 5
     #: Generous: an engine at work may let a one-token request wait.
     probe_timeout_s: float = 15
-    #: The pause before a restart, doubled each time up to the cap.
+    #: The pause before a restart, doubled up to the cap each time that the engine does not get ready.
     backoff_s: float = 1
     backoff_cap_s: float = 60
 

@@ -17,8 +17,6 @@ from tasks.engine.traces import Traces
 
 log = structlog.get_logger()
 
-#: An engine that was ready for so long starts again with the shortest backoff.
-STEADY_S = 60
 #: What `stop` may take beyond its grace.
 KILL_S = 5
 
@@ -47,7 +45,7 @@ class Engine:
         self._supervisor: threading.Thread | None = None
         self._lock = threading.RLock()
         self._signals = Signals()
-        self._ready_at: float | None = None
+        self._was_ready = False
 
     # ---- for the worker -----------------------------------------------------------------------
 
@@ -96,9 +94,9 @@ class Engine:
     def _supervise(self) -> None:
         backoff_s = self.config.backoff_s
         while not self._signals.halted:
-            self._ready_at = None
+            self._was_ready = False
             self.why_lost = self._run()
-            if self._ready_at is not None and time.monotonic() - self._ready_at > STEADY_S:
+            if self._was_ready:  # a request killed it, most likely: the others are not to wait ever longer for that
                 backoff_s = self.config.backoff_s
             if not self._signals.halted:
                 self._enter(State.BROKEN)
@@ -146,7 +144,7 @@ class Engine:
         self.loading_s = loading_s
         self.api_key = process.api_key
         self.base_url = process.base_url
-        self._ready_at = time.monotonic()
+        self._was_ready = True
         self._signals.hear()
         self._signals.take_suspicion()  # of the life before this one
         self._enter(State.READY)

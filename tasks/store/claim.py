@@ -17,18 +17,24 @@ LONGEST_KIND = 40
 class Taker:
     """Who claims jobs. `servings` says who answers there: (queue, provider, the model that `default` means there).
 
-    A suspect is taken only with `may_isolate`: it needs a process of its own.
+    A suspect is taken only with `may_isolate`: it needs a process of its own. One that was there when so many engines
+    died as `alone_from` says needs the engine to itself, and is not taken; None: it is.
     """
 
     worker: str
     lease_s: float
     servings: Sequence[tuple[str, str, str]]
     may_isolate: bool = True
+    alone_from: int | None = None
 
     def args(self, job_id: str, epoch: int, ttl_s: int, policy: str) -> list[Any]:
         """As the script `claim` takes them."""
         head = [job_id, epoch, self.worker, int(self.lease_s * 1000), int(self.may_isolate), ttl_s, policy]
-        return [*head, *(part for one in self.servings for part in one)]
+        return [
+            *head,
+            "" if self.alone_from is None else self.alone_from,
+            *(part for one in self.servings for part in one),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,8 @@ class EngineKeeper:
 
     def _changed(self, state: State) -> None:
         ready = state is State.READY
+        if ready:
+            self._here.engine_turn.begin(self._engine.loading_s or 0.0)
         self._serve(self._engine.base_url if ready else None)
         (self._gate.open if ready else self._gate.shut)()
         if self._engine.loading_s is not None:

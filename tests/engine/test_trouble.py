@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from structlog.testing import capture_logs
 
 from tasks.engine.config import State
 from tests.engine.panel import Panel, Watched, alive
@@ -98,6 +100,22 @@ def test_an_engine_that_cannot_start_is_tried_again_ever_more_rarely(panel: Pane
     assert pauses[2] >= 0.4
     panel.untell("fails")
     until(lambda: watched.states[-1] is READY, within_s=40)
+
+
+def test_an_engine_that_was_ready_is_started_again_soon_however_often_it_dies(panel: Panel, run: Run) -> None:
+    with capture_logs() as logged:
+        watched = run(probe_interval_s=60)
+        for life in range(1, 5):
+            watched.until(*[LOADING, READY, BROKEN] * (life - 1), LOADING, READY, within_s=30)
+            with pytest.raises(requests.ConnectionError):
+                requests.post(f"{watched.engine.base_url}/die", timeout=5)
+        until(lambda: watched.states.count(BROKEN) == 4, within_s=30)
+        pauses = until(lambda: said if len(said := retries(logged)) == 4 else None, within_s=30)
+    assert pauses == [0.1] * 4
+
+
+def retries(logged: Sequence[Mapping[str, Any]]) -> list[float]:
+    return [one["retry_in_s"] for one in logged if one["event"] == "engine.lost"]
 
 
 def test_an_engine_that_does_not_get_ready_in_time_is_given_up(panel: Panel, run: Run) -> None:

@@ -118,14 +118,24 @@ class Attempts(Clients):
         taken = self.jobs.take(
             message.job_id,
             message.epoch,
-            Taker(worker=worker, lease_s=LEASE_S, may_isolate=may_isolate, servings=SERVINGS),
+            Taker(
+                worker=worker,
+                lease_s=LEASE_S,
+                may_isolate=may_isolate,
+                alone_from=None if may_isolate else 1,
+                servings=SERVINGS,
+            ),
         )
         if is_right and seen.overdue:
             seen.end("expired")
         elif is_right and self.elsewhere.has_retired(seen.places[0]):
             if not self.go_on(seen, needs_room=False):
                 seen.end("failed")
-        elif is_right and (may_isolate or not seen.suspect) and self.is_let_in(seen, taken.claim, worker):
+        elif (
+            is_right
+            and (may_isolate or not (seen.suspect or seen.engine_losses))
+            and self.is_let_in(seen, taken.claim, worker)
+        ):
             return taken.claim
         assert taken.claim is None, "a wrong message was let through"
         self.send(self.let_go(taken.waiters.messages))

@@ -137,3 +137,18 @@ def test_a_job_that_nobody_runs_is_cancelled_without_a_word(store: Jobs) -> None
     assert store.cancel(job_id, "o")
     assert told.get_message(timeout=0.3) is None
     told.close()
+
+
+@pytest.mark.parametrize(("alone_from", "is_taken"), [(None, True), (3, True), (2, False), (1, False)])
+def test_a_job_that_was_there_when_engines_died_waits_for_one_to_itself(
+    store: Jobs, alone_from: int | None, is_taken: bool
+) -> None:
+    job_id = accept(store)
+    store.redis.hset(keys.job(job_id), "engine_losses", 2)
+    taken = store.take(job_id, 0, Taker(worker="w", lease_s=LEASE_S, alone_from=alone_from, servings=SERVINGS))
+    assert (taken.claim is not None) == is_taken
+    found = store.find(job_id, "o")
+    assert found is not None
+    assert len(found.attempts) == is_taken, "waiting is no attempt"
+    if not is_taken:
+        assert store.redis.hmget(keys.job(job_id), "phase", "epoch") == ["backoff", "0"]

@@ -4,11 +4,12 @@
 -- Claim a job for one attempt, if its message is still the right one and its provider has room for one more call.
 --   KEYS  job:{id}
 --   ARGV  id, epoch of the message, worker, lease_ms, may_isolate (0|1: a suspect may be run now), ttl_s, policy,
+--         alone_from (one that was there when so many engines died may not be run now; "": it may),
 --         then queue, provider, default model, queue, …: who answers which queue at this worker
 --   returns {"gone"} not pending at this epoch: somebody else has it, or it is over
 --           {"expired"} | {"retired"} its model is out of service: the job has failed
---           {"late"} no room before its deadline | {"later"} a suspect that found no place of its own, or a record that is
---            newer than this text
+--           {"late"} no room before its deadline | {"later"} a suspect that found no process or engine of its own, or a record
+--            that is newer than this text
 --           {"held", ms until somebody is to be let go (-1: not known), id, epoch, queue, priority, ahead, …} parked behind a
 --            limit, a circuit or its batch's pause, or moved on to another place; messages
 --           {"claimed", fence, n, tries, max_tries, crashes, engine_losses, suspect, left_ms,
@@ -17,7 +18,7 @@
 --            for how long it has been failing here (ms), others_answered (0|1: others were answered since that began)}
 local key, id, now = KEYS[1], ARGV[1], now_ms()
 local j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target",
-  "batch", "lifted", "version")
+  "batch", "lifted", "engine_losses", "version")
 if j.status ~= "pending" or j.phase == "following" or j.epoch ~= ARGV[2] then return {"gone"} end
 if is_newer(j.version) then
   note_pop(id, j.queue or "", j.priority or "")
@@ -26,10 +27,10 @@ if is_newer(j.version) then
 end
 if mend(key, now) then
   j = fields_of(key, "status", "epoch", "expires_at", "suspect", "queue", "priority", "phase", "target", "batch",
-    "lifted")
+    "lifted", "engine_losses")
 end
 local provider, default_target
-for i = 8, #ARGV, 3 do
+for i = 9, #ARGV, 3 do
   if ARGV[i] == j.queue then provider, default_target = ARGV[i + 1], ARGV[i + 2] end
 end
 if not provider then return {"gone"} end
@@ -67,7 +68,8 @@ if retired then
   return {"retired"}
 end
 leave_lines(id, key)
-if j.suspect and ARGV[5] == "0" then
+local needs_engine = tonumber(j.engine_losses) >= (tonumber(ARGV[8]) or math.huge)
+if needs_engine or (j.suspect and ARGV[5] == "0") then
   back_off(id, key, now, now + 500, "isolation", true)
   return {"later"}
 end
