@@ -10,14 +10,13 @@ local RESERVED, RESERVED_BYTES = "tandem:reserved", "tandem:reserved_bytes"
 
 -- What is kept under a name is free, or `most` bytes of it.
 local function free_room(name, most)
-  local kept = tonumber(redis.call("HGET", RESERVED, name) or 0)
-  local freed = math.min(kept, most or kept)
-  if freed == kept then redis.call("HDEL", RESERVED, name) else redis.call("HINCRBY", RESERVED, name, -freed) end
-  if redis.call("EXISTS", RESERVED) == 0 then
-    redis.call("DEL", RESERVED_BYTES)
-  else
-    redis.call("DECRBY", RESERVED_BYTES, freed)
-  end
+  most = most or tonumber(redis.call("HGET", RESERVED, name) or 0)
+  if most <= 0 then return end
+  local left = redis.call("HINCRBY", RESERVED, name, -most)
+  redis.call("DECRBY", RESERVED_BYTES, most + math.min(left, 0))
+  if left > 0 then return end
+  redis.call("HDEL", RESERVED, name)
+  if redis.call("EXISTS", RESERVED) == 0 then redis.call("DEL", RESERVED_BYTES) end
 end
 
 -- The name under which a record's room is kept, its bytes, and whether others' is kept there too.
