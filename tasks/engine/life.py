@@ -31,18 +31,21 @@ class Life:
 
     def load(self) -> str | None:
         """Wait until it answers; returns why it will not."""
-        probe = self._probe()
-        while self.age_s < self._config.start_timeout_s:
-            if why := self._ended():
-                return why
-            if probe.is_up() and probe.ask() is Answer.GOOD:
-                return None
-            self._signals.pause(LOADING_POLL_S)
+        with self._probe() as probe:
+            while self.age_s < self._config.start_timeout_s:
+                if why := self._ended():
+                    return why
+                if probe.is_up() and probe.ask() is Answer.GOOD:
+                    return None
+                self._signals.pause(LOADING_POLL_S)
         return f"not ready after {self._config.start_timeout_s:.0f} s"
 
     def watch(self) -> str:
         """Wait until it is lost; returns how."""
-        liveness = Liveness(self._probe(), lambda: self._signals.heard_at)
+        with self._probe() as probe:
+            return self._watch(Liveness(probe, lambda: self._signals.heard_at))
+
+    def _watch(self, liveness: Liveness) -> str:
         while True:
             self._signals.pause(DOUBT_S if liveness.in_doubt else self._config.probe_interval_s)
             if why := self._ended():

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Self
 
 import requests
+
+from tasks.http_adapter import ClosingAdapter
 
 #: So long may the API server take over what it answers without its EngineCore.
 QUICK_S = 5
@@ -30,8 +33,8 @@ class Answer(StrEnum):
 
 
 class Probe:
-    """Questions to one engine; for one thread. `served_name` is one of the names it serves its model under; `embeds`
-    says that the model makes vectors, not tokens."""
+    """Questions to one engine; for one thread, which closes it. `served_name` is one of the names it serves its model
+    under; `embeds` says that the model makes vectors, not tokens."""
 
     def __init__(
         self, base_url: str, *, served_name: str, timeout_s: float, embeds: bool = False, api_key: str = ""
@@ -44,6 +47,13 @@ class Probe:
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy for the outside has no part in loopback
         self._session.headers["Authorization"] = f"Bearer {api_key}"
+        self._session.mount("http://", ClosingAdapter())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
 
     def is_up(self) -> bool:
         """Whether the API server answers at all."""

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import EmptyPoolError
@@ -23,6 +22,7 @@ from urllib3.util.connection import create_connection
 from tasks.domain.errors import CallCut
 from tasks.domain.network import Network, is_allowed, parsed
 from tasks.domain.provider_errors import InvalidResponse
+from tasks.http_adapter import ClosingAdapter
 from tasks.providers.base import NO_ROOM, Call
 
 #: How often a call that waits for a free connection looks whether it was cut.
@@ -188,7 +188,7 @@ class CallTLSPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = CallTLSConnection
 
 
-class CallAdapter(HTTPAdapter):
+class CallAdapter(ClosingAdapter):
     """requests' adapter over these pools: at most `concurrency` connections to a host, and no retries."""
 
     def __init__(self, *, concurrency: int) -> None:
