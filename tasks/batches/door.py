@@ -50,8 +50,7 @@ def accepted(batch_id: str, owner: str, options: BatchOptions, *, total: int, li
 
 def _with_last(found: Sequence[Batch]) -> list[Batch]:
     """Batches of one owner, each with the job over its results."""
-    ids = [last_id for one in found if (last_id := _last_id(one))]
-    lasts = {job.id: job for some in _pages(ids) for _, job in jobs.default().items(some, found[0].owner)}
+    lasts = {job.id: job for some in _pages(_last_ids(found)) for _, job in jobs.default().items(some, found[0].owner)}
     return [
         replace(one, on_complete={**one.on_complete, "job": lasts[_last_id(one)]})
         if one.on_complete is not None and _last_id(one) in lasts
@@ -65,10 +64,13 @@ def _last_id(batch: Batch) -> str:
     return str(batch.on_complete["job_id"] or "") if batch.on_complete is not None else ""
 
 
+def _last_ids(found: Sequence[Batch]) -> list[str]:
+    return [last_id for one in found if (last_id := _last_id(one))]
+
+
 def _fitting(found: Sequence[Batch], limit: int) -> int:
     """How many of the first make a page, with the results of the jobs over their results."""
-    ids = [last_id for one in found if (last_id := _last_id(one))]
-    sizes = {look.id: look.size for some in _pages(ids) for _, look in jobs.default().look_at(some)}
+    sizes = {look.id: look.size for some in _pages(_last_ids(found)) for _, look in jobs.default().look_at(some)}
     return fitting([Look(one.id, sizes.get(_last_id(one), 0)) for one in found], limit=limit)
 
 

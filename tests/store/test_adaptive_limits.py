@@ -26,6 +26,15 @@ def refuse(house: House) -> None:
     house.jobs.call_over(over(house.claim(house.accept()), Ended.REFUSED, sends=0, limit=PROVIDER, hold_s=1))
 
 
+def used_up(valkey: Valkey, *, rpm: int, learned: int) -> House:
+    """A limit that was learned, and is fully used by calls that were answered."""
+    house = House(valkey, upstream={"rpm": rpm})
+    learned_was(valkey, learned=learned, patience=15)
+    for _ in range(learned):
+        house.jobs.call_over(over(house.claim(house.accept())))
+    return house
+
+
 def test_each_refusal_is_counted(valkey: Valkey) -> None:
     house = House(valkey, upstream={"rpm": 10})
     first, second = house.claim(house.accept()), house.claim(house.accept())
@@ -51,10 +60,7 @@ def test_patience_has_an_end(valkey: Valkey) -> None:
 
 def test_a_learned_limit_ends_at_what_the_provider_says(valkey: Valkey) -> None:
     """Full use without a refusal has raised it to that: nothing is left to learn."""
-    house = House(valkey, upstream={"rpm": 4})
-    learned_was(valkey, learned=3, patience=15)
-    for _ in range(3):
-        house.jobs.call_over(over(house.claim(house.accept())))
+    house = used_up(valkey, rpm=4, learned=3)
     learned_was(valkey)
     house.jobs.call_over(over(house.claim(house.accept())))
     assert [figure(valkey, name) for name in ("learned", "raise_at", "probing", "patience")] == [None] * 4
@@ -62,20 +68,14 @@ def test_a_learned_limit_ends_at_what_the_provider_says(valkey: Valkey) -> None:
 
 
 def test_what_a_refusal_has_shown_is_risen_above_by_one(valkey: Valkey) -> None:
-    house = House(valkey, upstream={"rpm": 20})
-    learned_was(valkey, learned=8, patience=15)
-    for _ in range(8):
-        house.jobs.call_over(over(house.claim(house.accept())))
+    house = used_up(valkey, rpm=20, learned=8)
     learned_was(valkey)
     house.claim(house.accept())
     assert (figure(valkey, "learned"), figure(valkey, "probing")) == (9, 1)
 
 
 def test_a_limit_does_not_rise_until_a_call_was_answered_after_a_refusal(valkey: Valkey) -> None:
-    house = House(valkey, upstream={"rpm": 10})
-    learned_was(valkey, learned=3, patience=15)
-    for _ in range(3):
-        house.jobs.call_over(over(house.claim(house.accept())))
+    house = used_up(valkey, rpm=10, learned=3)
     learned_was(valkey, trial=1)
     assert house.take(house.accept()).claim is None
     assert (figure(valkey, "learned"), figure(valkey, "probing")) == (3, None)
